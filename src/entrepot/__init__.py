@@ -1,0 +1,86 @@
+"""entrepot: an asyncio-native artifact store.
+
+    async with entrepot.open_store("s3://bucket/artifacts") as store:
+        await store.write_bytes("runs/1/model.bin", model)
+
+    report = entrepot.copy_sync("models/", "s3://bucket/models")
+
+Names resolve when they are first used: importing the package imports neither asyncio, pydantic nor any SDK.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from entrepot.blocking import SyncArtifactStore
+    from entrepot.contract import BaseArtifactStore, StackComponent, StackComponentType
+    from entrepot.errors import NotFound, StoreError
+    from entrepot.flavors.local import LocalArtifactStore
+    from entrepot.flavors.memory import MemoryArtifactStore
+    from entrepot.flavors.s3.store import S3ArtifactStore
+    from entrepot.models import ByteRange, Capabilities, FileStat, Limits, WriteOptions
+    from entrepot.stores import copy, copy_sync, open_store, open_store_sync
+    from entrepot.transfer.engine import CopyReport
+
+_HOMES = {
+    "BaseArtifactStore": "entrepot.contract",
+    "ByteRange": "entrepot.models",
+    "Capabilities": "entrepot.models",
+    "CopyReport": "entrepot.transfer.engine",
+    "FileStat": "entrepot.models",
+    "Limits": "entrepot.models",
+    "LocalArtifactStore": "entrepot.flavors.local",
+    "MemoryArtifactStore": "entrepot.flavors.memory",
+    "NotFound": "entrepot.errors",
+    "S3ArtifactStore": "entrepot.flavors.s3.store",
+    "StackComponent": "entrepot.contract",
+    "StackComponentType": "entrepot.contract",
+    "StoreError": "entrepot.errors",
+    "SyncArtifactStore": "entrepot.blocking",
+    "WriteOptions": "entrepot.models",
+    "copy": "entrepot.stores",
+    "copy_sync": "entrepot.stores",
+    "open_store": "entrepot.stores",
+    "open_store_sync": "entrepot.stores",
+}
+
+__all__ = [
+    "BaseArtifactStore",
+    "ByteRange",
+    "Capabilities",
+    "CopyReport",
+    "FileStat",
+    "Limits",
+    "LocalArtifactStore",
+    "MemoryArtifactStore",
+    "NotFound",
+    "S3ArtifactStore",
+    "StackComponent",
+    "StackComponentType",
+    "StoreError",
+    "SyncArtifactStore",
+    "WriteOptions",
+    "__version__",
+    "copy",
+    "copy_sync",
+    "open_store",
+    "open_store_sync",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

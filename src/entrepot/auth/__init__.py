@@ -1,0 +1,1 @@
+"""Who signs a request, and with which credentials."""

@@ -1,0 +1,464 @@
+"""The contract: what a stack component is, and what every artifact store can do.
+
+A user replaces the local store by any other flavor and changes no code. A rule holds for every flavor, or it is a
+declared capability. `entrepot.testing` has the same rules as tests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, ClassVar, Literal, Self, TypeAlias, overload
+
+from entrepot import batches
+from entrepot.errors import ConfigurationError, StoreError, UnsupportedOperation
+from entrepot.files import BinaryReader, BinaryWriter, Opening, PartChecksum, PartWriter, TextReader, TextWriter
+from entrepot.models import (
+    NO_OPTIONS,
+    Buffer,
+    Capabilities,
+    CopyItem,
+    FileData,
+    FileStat,
+    Limits,
+    WriteItem,
+    WriteOptions,
+)
+from entrepot.paths import StrPath, path_text, scheme_of
+
+ReadTextMode: TypeAlias = Literal["r", "rt", "tr"]
+WriteTextMode: TypeAlias = Literal["w", "wt", "tw", "x", "xt", "tx", "a", "at", "ta"]
+ReadBinaryMode: TypeAlias = Literal["rb", "br"]
+WriteBinaryMode: TypeAlias = Literal["wb", "bw", "xb", "bx", "ab", "ba"]
+WriteMode: TypeAlias = Literal["w", "x", "a"]
+
+HIDDEN = "***"
+"""What stands in place of a secret wherever a configuration is shown."""
+
+
+class StackComponentType(StrEnum):
+    """The kinds of component that a stack is made of."""
+
+    ARTIFACT_STORE = "artifact_store"
+    ORCHESTRATOR = "orchestrator"
+
+
+class StackComponent:
+    """One configured component of a stack.
+
+    A subclass names its `FLAVOR` and its `CONFIG`: a frozen dataclass, or a pydantic model where there are secrets.
+    """
+
+    TYPE: ClassVar[StackComponentType]
+    FLAVOR: ClassVar[str]
+    CONFIG: ClassVar[type[Any]]
+
+    def __init__(self, **configuration: Any) -> None:
+        self.config: Any = self.configure(configuration)
+
+    @classmethod
+    def configuration_keys(cls) -> tuple[str, ...]:
+        """The names of the keys that this flavor takes."""
+        fields = getattr(cls.CONFIG, "model_fields", None)
+        return tuple(fields) if fields is not None else tuple(f.name for f in dataclasses.fields(cls.CONFIG))
+
+    @classmethod
+    def configure(cls, values: Mapping[str, Any]) -> Any:
+        """The checked configuration.
+
+        Raises ConfigurationError, which names the nearest key for an unknown one and never shows a value.
+        """
+        known = cls.configuration_keys()
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+                raise ConfigurationError(f"flavor {cls.FLAVOR!r} has no option {key!r}; {hint}")
+        try:
+            return cls.CONFIG(**values)
+        except StoreError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"flavor {cls.FLAVOR!r}: {_configuration_fault(error)}") from None
+
+    def describe(self) -> dict[str, Any]:
+        """The configuration as shown to people: secrets as `***`, unset keys left out."""
+        return {key: value for key, value in self._shown() if value is not None}
+
+    def _shown(self) -> Iterable[tuple[str, Any]]:
+        for key in self.configuration_keys():
+            value = getattr(self.config, key)
+            yield key, HIDDEN if _is_secret(value) else value
+
+    def _public_configuration(self) -> dict[str, Any]:
+        """The configuration without its secrets: what a pickle carries."""
+        return {key: value for key, value in self._shown() if value != HIDDEN and value is not None}
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{key}={value!r}" for key, value in self.describe().items())
+        return f"{type(self).__name__}({shown})"
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _rebuild, (type(self), self._public_configuration())
+
+
+def _rebuild(kind: type[StackComponent], configuration: dict[str, Any]) -> StackComponent:
+    return kind(**configuration)
+
+
+def _is_secret(value: object) -> bool:
+    return hasattr(value, "get_secret_value")
+
+
+def _configuration_fault(error: Exception) -> str:
+    """What is wrong, without the value that was given: it may be a secret."""
+    errors = getattr(error, "errors", None)
+    if errors is None:
+        return str(error)
+    rows = errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, row['loc'])) or 'configuration'}: {row['msg']}" for row in rows)
+
+
+class BaseArtifactStore(StackComponent, ABC):
+    """An artifact store: thirteen methods, the same for every flavor, and faster forms of some of them.
+
+    path: relative to the store's root, or a full URI below it. Methods raise InvalidPath or PathOutsideStore before
+    any I/O where a path is not acceptable, PermissionDenied where the service refuses, and members of `StoreError`
+    otherwise, each also the builtin that a Python user expects.
+
+    A store holds no connection until it is used, works from several event loops and threads, and survives fork and
+    pickling (secrets are not pickled). `close()` drops the connections of the running loop; it can be called twice,
+    and the store stays usable.
+    """
+
+    TYPE: ClassVar[StackComponentType] = StackComponentType.ARTIFACT_STORE
+    SUPPORTED_SCHEMES: ClassVar[frozenset[str]]
+
+    def __init__(self, path: StrPath, **configuration: Any) -> None:
+        text = path_text(path)
+        scheme = scheme_of(text)
+        accepted = self.SUPPORTED_SCHEMES
+        if (f"{scheme}://" if scheme else "") not in accepted:
+            shown = ", ".join(sorted(one or "a plain path" for one in accepted))
+            raise ConfigurationError(f"flavor {self.FLAVOR!r} keeps artifacts at {shown}", uri=text)
+        super().__init__(path=text, **configuration)
+
+    # ---- identity ---------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def path(self) -> str:
+        """The root's address, without a trailing slash."""
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this store can do, as far as known without asking the service; None marks what is not known yet."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the service takes in one request."""
+        return Limits()
+
+    @property
+    def is_local(self) -> bool:
+        """True where only this machine sees the artifacts."""
+        return False
+
+    async def probe_capabilities(self) -> Capabilities:
+        """The capabilities with every unknown settled. Requests: none for known services, else a few."""
+        return self.capabilities
+
+    async def close(self) -> None:
+        """Drop the connections of the running event loop; harmless twice, the store stays usable."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # ---- the thirteen methods ---------------------------------------------------------------------
+
+    @overload
+    def open(self, path: StrPath, mode: ReadBinaryMode, *, options: None = None) -> Opening[BinaryReader]: ...
+    @overload
+    def open(
+        self, path: StrPath, mode: WriteBinaryMode, *, options: WriteOptions | None = None
+    ) -> Opening[BinaryWriter]: ...
+    @overload
+    def open(
+        self,
+        path: StrPath,
+        mode: ReadTextMode = "r",
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        options: None = None,
+    ) -> Opening[TextReader]: ...
+    @overload
+    def open(
+        self,
+        path: StrPath,
+        mode: WriteTextMode,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        options: WriteOptions | None = None,
+    ) -> Opening[TextWriter]: ...
+    @overload
+    def open(
+        self,
+        path: StrPath,
+        mode: str,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        options: WriteOptions | None = None,
+    ) -> Opening[Any]: ...
+    def open(
+        self,
+        path: StrPath,
+        mode: str = "r",
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        options: WriteOptions | None = None,
+    ) -> Opening[Any]:
+        """Open a file: `async with store.open(path) as f`, or `f = await store.open(path)`.
+
+        mode: `r`, `w`, `x` (create only, decided by the service) or `a`, with `t` (default; UTF-8) or `b`. Reading is
+        seekable, by ranged reads. Writing creates missing parents and becomes visible in one step, only by `close()`
+        or a clean exit: an exception, a cancellation or a dropped writer leave what was there before.
+        Requests: 1 to open for reading; 1 to write up to a part (8 MiB), else a multipart upload.
+        Raises: NotFound, AlreadyExists (`x`), IsADirectory, UnsupportedOperation for `+` and for `a` where the
+        service cannot append.
+        """
+        kind, binary = parse_mode(mode)
+        uri = path_text(path)
+        if binary and (encoding, errors, newline) != (None, None, None):
+            raise ValueError("binary mode takes no encoding, errors or newline")
+        if kind is None and options is not None:
+            raise ValueError("options are for writing")
+
+        async def make() -> Any:
+            if kind is None:
+                reader = await self.open_reader(uri)
+                if binary:
+                    return reader
+                return TextReader(reader, encoding=encoding or "utf-8", errors=errors or "strict", newline=newline)
+            writer = await self.open_writer(uri, kind, options or NO_OPTIONS)
+            if binary:
+                return writer
+            return TextWriter(writer, encoding=encoding or "utf-8", errors=errors or "strict", newline=newline)
+
+        return Opening(make)
+
+    @abstractmethod
+    async def open_reader(self, path: StrPath) -> BinaryReader:
+        """What `open` reads through; a flavor implements it, users call `open`."""
+
+    @abstractmethod
+    async def open_writer(self, path: StrPath, mode: WriteMode, options: WriteOptions) -> BinaryWriter:
+        """What `open` writes through; a flavor implements it, users call `open`."""
+
+    @abstractmethod
+    async def copyfile(self, src: StrPath, dst: StrPath, overwrite: bool = False) -> None:
+        """Copy one file inside the store, on the service's side where it can.
+
+        Requests: 1, or a HEAD more where `Capabilities.exclusive_copy` is False and overwrite is False (then a race
+        with another writer is possible); multipart above the service's limit for one copy.
+        Raises: NotFound, AlreadyExists, IsADirectory.
+        """
+
+    @abstractmethod
+    async def exists(self, path: StrPath) -> bool:
+        """Whether a file or a directory is there. Requests: 1 for a file, 2 otherwise."""
+
+    @abstractmethod
+    def glob(self, pattern: StrPath) -> AsyncGenerator[str, None]:
+        """The full URIs that match, in UTF-8 key order, a directory sorted as its name and `/`.
+
+        pattern: as Python 3.13's `glob.translate(pattern, recursive=True, include_hidden=True)`: `*` and `?` within a
+        name, `**` over any number of directories. Lists only below the pattern's literal prefix.
+        """
+
+    @abstractmethod
+    async def isdir(self, path: StrPath) -> bool:
+        """Whether a directory is there: a real one, a marker, or any key below. The root always is one."""
+
+    @abstractmethod
+    async def listdir(self, path: StrPath = "") -> list[str]:
+        """The names in a directory, files and directories, sorted. Requests: 1 a 1,000 names.
+
+        Raises: NotFound, NotADirectory.
+        """
+
+    @abstractmethod
+    async def makedirs(self, path: StrPath) -> None:
+        """Make a directory and its parents; an existing directory is fine.
+
+        Raises: AlreadyExists where a file is in the way.
+        """
+
+    @abstractmethod
+    async def mkdir(self, path: StrPath) -> None:
+        """Make one directory. Raises: AlreadyExists; NotFound where the parent is missing."""
+
+    @abstractmethod
+    async def remove(self, path: StrPath) -> None:
+        """Remove one file. Requests: 2. Raises: NotFound, IsADirectory."""
+
+    @abstractmethod
+    async def rename(self, src: StrPath, dst: StrPath, overwrite: bool = False) -> None:
+        """Move a file or a tree inside the store; atomic where `Capabilities.atomic_rename`, else copy, verify, delete.
+
+        A failure keeps the source. Raises: NotFound, AlreadyExists, IsADirectory.
+        """
+
+    @abstractmethod
+    async def rmtree(self, path: StrPath, *, allow_root: bool = False) -> None:
+        """Remove a directory and all below it, in batches; siblings with the same prefix stay.
+
+        allow_root: needed to empty the whole store. Raises: NotFound, NotADirectory; PartialFailure with one error
+        a key that stayed.
+        """
+
+    @abstractmethod
+    async def stat(self, path: StrPath) -> FileStat:
+        """What is known of a file or directory. Requests: 1 for a file, 2 for a directory. Raises: NotFound."""
+
+    @abstractmethod
+    def walk(
+        self, top: StrPath = "", topdown: bool = True, onerror: Callable[[StoreError], object] | None = None
+    ) -> AsyncGenerator[tuple[str, list[str], list[str]], None]:
+        """As `os.walk`: (directory URI, directory names, file names), names sorted.
+
+        With topdown, edits of the directory names prune. Siblings are listed several at a time, never below a parent
+        that was not yet yielded. Errors of a listing go to `onerror`, else they are passed over, as `os.walk` does.
+        """
+
+    # ---- faster forms, each with a default over the thirteen --------------------------------------
+
+    async def scan(self, path: StrPath = "", recursive: bool = True) -> AsyncGenerator[FileStat, None]:
+        """Everything in a directory, a page at a time, memory bounded.
+
+        recursive: all files below, and the directories that exist by themselves (real ones, markers); else the
+        direct children, files and directories. Never the directory itself. Requests: 1 a 1,000 keys on object stores.
+        Raises: NotFound, NotADirectory.
+        """
+        if not recursive:
+            base = path_text(path).rstrip("/")
+            for name in await self.listdir(path):
+                yield await self.stat(f"{base}/{name}" if base else name)
+            return
+        await self.listdir(path)
+        async with aclosing(self.walk(path)) as levels:
+            async for directory, directories, files in levels:
+                for name in (*directories, *files):
+                    yield await self.stat(f"{directory}/{name}")
+
+    async def size(self, path: StrPath) -> int:
+        """The size of a file in bytes, or of all files below a directory. Raises: NotFound."""
+        found = await self.stat(path)
+        if not found.is_dir:
+            return found.size_bytes
+        total = 0
+        async with aclosing(self.scan(path)) as entries:
+            async for entry in entries:
+                total += entry.size_bytes
+        return total
+
+    async def read_bytes(self, path: StrPath) -> bytes:
+        """The whole content of a file. Requests: 1. Raises: NotFound, IsADirectory."""
+        async with self.open(path, "rb") as file:
+            return await file.read()
+
+    async def write_bytes(self, path: StrPath, data: Buffer, options: WriteOptions | None = None) -> FileStat:
+        """Write a whole file in one step; what the reply told of it is returned.
+
+        Requests: 1 up to the service's limit for one PUT. Raises: AlreadyExists (`if_none_match`), PreconditionFailed.
+        """
+        wanted = options or NO_OPTIONS
+        mode: WriteMode = "x" if wanted.if_none_match else "w"
+        writer = await self.open_writer(path, mode, wanted)
+        async with writer:
+            await writer.write(data)
+        return FileStat(uri=writer.name, size_bytes=len(memoryview(data).cast("B")))
+
+    async def read_range(
+        self, path: StrPath, start: int, stop: int | None = None, *, if_match: str | None = None
+    ) -> bytes:
+        """The bytes from `start` up to, without, `stop` (the end when None); fewer where the file ends before.
+
+        if_match: an etag; PreconditionFailed where the file is another by now. Requests: 1.
+        Raises: NotFound, IsADirectory; a range that begins after the end is empty.
+        """
+        if start < 0 or (stop is not None and stop < start):
+            raise ValueError(f"not a byte range: {start}..{stop}")
+        async with self.open(path, "rb") as file:
+            await file.seek(start)
+            return await file.read(-1 if stop is None else stop - start)
+
+    # ---- ports of the bulk copy (see `entrepot.transfer.ports`) -----------------------------------
+
+    batch_items: ClassVar[int] = 16
+    """How many small files one `read_batch`, `write_batch` or `copy_batch` should be given."""
+
+    async def read_batch(self, files: Sequence[FileStat]) -> list[FileData | StoreError]:
+        """The whole content of several small files, or the error of each, in the order asked for.
+
+        Each file is the one that the scan saw: another etag is SourceChanged. Cost: one thread hop locally, one
+        request a file on object stores, all at once.
+        """
+        return await batches.read_each(self, files)
+
+    def part_checksum(self, file: FileStat, part_size_bytes: int) -> PartChecksum | None:
+        """What can verify the file from the parts read, in parts of that size; None where nothing can."""
+        return None
+
+    async def read_part(self, file: FileStat, start: int, into: memoryview) -> None:
+        """Fill `into` with the file's bytes from `start`; raises SourceChanged where that is no longer the file's."""
+        await batches.read_part(self, file, start, into)
+
+    async def write_batch(self, items: Sequence[WriteItem]) -> list[FileStat | StoreError]:
+        """Write several small files whole; what the reply told of each, or its error, in the order given."""
+        return await batches.write_each(self, items)
+
+    def open_parts(
+        self, path: StrPath, size_bytes: int, options: WriteOptions
+    ) -> AbstractAsyncContextManager[PartWriter]:
+        """One large file, written in parts; published by a clean exit, dropped without trace by an exception."""
+        mode: WriteMode = "x" if options.if_none_match else "w"
+        return batches.parts_through_a_writer(lambda: self.open_writer(path, mode, options), size_bytes)
+
+    def copies_natively_from(self, source: object) -> bool:
+        """Whether `copy_batch` can copy from that store without the bytes passing through this process."""
+        return False
+
+    async def copy_batch(self, source: Any, items: Sequence[CopyItem]) -> list[FileStat | StoreError]:
+        """Copy several files of `source` natively (server-side, or in the kernel), of any size."""
+        raise UnsupportedOperation("this store has no native copy", operation="copy_batch", uri=self.path)
+
+
+def parse_mode(mode: str) -> tuple[WriteMode | None, bool]:
+    """`open`'s mode → (None to read, else w, x or a; whether binary). Raises ValueError, UnsupportedOperation for `+`."""
+    if "+" in mode:
+        raise UnsupportedOperation(f"mode {mode!r}: a store's file is read or written, not both", operation="open")
+    letters = set(mode)
+    kinds = letters & set("rwxa")
+    if len(letters) != len(mode) or letters - set("rwxabt") or len(kinds) != 1 or {"b", "t"} <= letters:
+        raise ValueError(f"invalid mode: {mode!r}")
+    kind = kinds.pop()
+    return (None if kind == "r" else kind), "b" in letters  # type: ignore[return-value]  # one of w, x, a by the check

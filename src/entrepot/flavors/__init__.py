@@ -1,0 +1,1 @@
+"""The built-in flavors; each is imported only when it is used."""

@@ -1,0 +1,1 @@
+"""HTTP, and nothing of storage: the transport seam, retries, limits."""

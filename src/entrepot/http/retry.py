@@ -1,0 +1,69 @@
+"""The one owner of retries: which attempt comes when, and when to give up. SDK retries are off."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import anyio
+
+from entrepot.errors import StoreError, Throttled
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, how long, how far apart. Throttling counts only against the deadline, not against the attempts."""
+
+    max_attempts: int = 6
+    deadline_s: float = 180.0
+    base_s: float = 0.1
+    throttle_base_s: float = 1.0
+    cap_s: float = 20.0
+    retry_after_cap_s: float = 60.0
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    rng: random.Random = field(default_factory=random.Random)
+
+    def delay_s(self, failures: int, error: StoreError) -> float:
+        """Full jitter before the next attempt, after that many failures (1-based) of one kind."""
+        if isinstance(error, Throttled):
+            if error.retry_after_s is not None:
+                return min(self.retry_after_cap_s, error.retry_after_s)
+            return self.rng.uniform(0, min(self.cap_s, self.throttle_base_s * 2 ** min(failures - 1, 16)))
+        return self.rng.uniform(0, min(self.cap_s, self.base_s * 2 ** min(failures - 1, 16)))
+
+
+async def retrying(policy: RetryPolicy, attempt: Callable[[int], Awaitable[T]]) -> T:
+    """Run `attempt(number)` (1-based) until it succeeds, raises what is not retryable, or the policy ends.
+
+    The attempt itself knows what is safe to repeat: it raises a retryable error only where a repetition is.
+    """
+    started = policy.clock()
+    number = transient = throttled = 0
+    while True:
+        number += 1
+        try:
+            return await attempt(number)
+        except StoreError as error:
+            if not error.retryable:
+                raise
+            if isinstance(error, Throttled):
+                throttled += 1
+                failures = throttled
+            else:
+                transient += 1
+                failures = transient
+                if transient >= policy.max_attempts:
+                    raise
+            delay_s = policy.delay_s(failures, error)
+            if policy.clock() - started + delay_s > policy.deadline_s:
+                raise
+            _log.debug("attempt %d failed (%s); next in %.2f s", number, type(error).__name__, delay_s)
+        await policy.sleep(delay_s)

@@ -1,0 +1,1 @@
+"""Flat keys to files and directories, once, for every object service."""

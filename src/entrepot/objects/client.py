@@ -1,0 +1,157 @@
+"""The primitives of one object service: few, abstract, each one request."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from entrepot.files import PartChecksum
+from entrepot.models import (
+    NO_OPTIONS,
+    Buffer,
+    ByteRange,
+    Capabilities,
+    DeleteFailure,
+    FileStat,
+    Limits,
+    ListPage,
+    ObjectData,
+    ObjectStat,
+    Part,
+    Upload,
+    WriteOptions,
+)
+
+
+class ObjectClient(ABC):
+    """One container (bucket) of one service, as flat keys.
+
+    Keys are literal and complete: the root's prefix is above this layer. Every primitive retries by the one policy
+    (`entrepot.http.retry`) and raises members of `StoreError` with the object's URI: NotFound, ContainerNotFound,
+    PermissionDenied, Throttled … No answer is believed unchecked: an error inside a 200, a wrong range, a short body
+    are errors. A client may be used from several event loops; what belongs to a loop is kept per loop.
+    """
+
+    limits: Limits
+    capabilities: Capabilities
+    """As known now; the store replaces unknowns after probing."""
+
+    @abstractmethod
+    async def head(self, key: str) -> ObjectStat:
+        """What is known of one object, its user metadata included. Raises: NotFound."""
+
+    @abstractmethod
+    async def get(
+        self,
+        key: str,
+        *,
+        byte_range: ByteRange | None = None,
+        if_match: str | None = None,
+        into: memoryview | None = None,
+    ) -> ObjectData:
+        """The bytes of an object, or of a range of it, whole in memory.
+
+        into: where the bytes go (then `data` is this view, cut to what came). A range that begins at or after the
+        end gives empty data. stat.size_bytes is the whole object's. stat.checksums: what `data` was compared with.
+        Raises: NotFound; PreconditionFailed where the reply's etag is not `if_match`, whether or not the server
+        checked it; ChecksumMismatch; BadResponse where the reply is not the range asked for.
+        """
+
+    @abstractmethod
+    async def put(self, key: str, data: Buffer, options: WriteOptions = NO_OPTIONS) -> ObjectStat:
+        """Write one object whole. Idempotent, but for `if_none_match`, whose lost reply is settled by a HEAD.
+
+        Raises: AlreadyExists (`if_none_match`), PreconditionFailed (`if_match`), Conflict.
+        """
+
+    @abstractmethod
+    async def list_page(
+        self,
+        prefix: str,
+        *,
+        delimiter: str = "",
+        token: str | None = None,
+        start_after: str = "",
+        limit: int | None = None,
+    ) -> ListPage:
+        """One page of keys that begin with the prefix, in UTF-8 order. Raises: ContainerNotFound."""
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Delete one object; a missing one is no error."""
+
+    @abstractmethod
+    async def delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]:
+        """Delete up to `limits.delete_batch` objects; what failed, by key. A missing one is no failure."""
+
+    @abstractmethod
+    async def copy(
+        self,
+        source: ObjectClient,
+        source_key: str,
+        key: str,
+        options: WriteOptions | None = None,
+        *,
+        source_etag: str | None = None,
+    ) -> ObjectStat:
+        """Copy one object up to `limits.copy_max_bytes` on the service's side; `copies_from` said that it can.
+
+        options: None keeps the source's metadata and type. options.if_none_match is honoured only where
+        `capabilities.exclusive_copy`. source_etag pins the source: PreconditionFailed where it changed.
+        """
+
+    @abstractmethod
+    def copies_from(self, source: ObjectClient) -> bool:
+        """Whether `copy` and `copy_part` can read from that client's container (same service and credentials)."""
+
+    @abstractmethod
+    async def create_upload(self, key: str, options: WriteOptions = NO_OPTIONS) -> Upload:
+        """Begin a multipart upload; nothing is visible until it is completed."""
+
+    @abstractmethod
+    async def put_part(self, upload: Upload, number: int, data: Buffer) -> Part:
+        """Upload one part (1-based); parts may arrive in any order, the last write of a number wins."""
+
+    @abstractmethod
+    async def copy_part(
+        self,
+        upload: Upload,
+        number: int,
+        source: ObjectClient,
+        source_key: str,
+        byte_range: ByteRange,
+        *,
+        source_etag: str | None = None,
+    ) -> Part:
+        """One part copied on the service's side."""
+
+    @abstractmethod
+    async def complete_upload(self, upload: Upload, parts: Sequence[Part]) -> ObjectStat:
+        """Publish the object from its parts. A lost reply is settled by a HEAD before an error is raised."""
+
+    @abstractmethod
+    async def abort_upload(self, upload: Upload) -> None:
+        """Drop the upload and its parts; one that is gone already is no error."""
+
+    @abstractmethod
+    async def list_parts(self, upload: Upload) -> list[Part]:
+        """The parts that the service holds, by number."""
+
+    @abstractmethod
+    async def list_uploads(self, prefix: str = "") -> list[Upload]:
+        """Multipart uploads under way below a prefix."""
+
+    @abstractmethod
+    async def create_container(self) -> None:
+        """Make the bucket or container; one that is ours already is no error."""
+
+    @abstractmethod
+    def uri(self, key: str) -> str:
+        """The address of a key, for messages and results."""
+
+    async def close(self) -> None:
+        """Drop the connections of the running loop; harmless twice, the client stays usable."""
+
+    def part_checksum(self, file: FileStat, part_size_bytes: int) -> PartChecksum | None:
+        """As `BaseArtifactStore.part_checksum`."""
+        return None

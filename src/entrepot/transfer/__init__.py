@@ -1,0 +1,1 @@
+"""Bulk copy between any two stores; knows no flavor."""

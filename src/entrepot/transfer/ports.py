@@ -1,0 +1,64 @@
+"""What bulk copy needs of a store: to be copied from (`Source`) and to (`Sink`). Every store satisfies both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from entrepot.errors import StoreError
+from entrepot.models import Buffer, Capabilities, CopyItem, FileData, FileStat, Limits, WriteItem, WriteOptions
+
+
+class PartDigest(Protocol):
+    """Verifies a large file from its parts as they are read (see `entrepot.files.PartChecksum`)."""
+
+    def update(self, number: int, data: Buffer, /) -> None: ...
+    def verified(self) -> str | None: ...
+
+
+class PartSink(Protocol):
+    """A large file under way (see `entrepot.files.PartWriter`)."""
+
+    part_size_bytes: int
+    in_order: bool
+    uploads_multipart: bool
+
+    async def put_part(self, number: int, data: Buffer, /) -> None: ...
+    def result(self) -> FileStat: ...
+
+
+class Located(Protocol):
+    """What both ends tell of themselves."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def capabilities(self) -> Capabilities: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def batch_items(self) -> int: ...
+    async def stat(self, path: Any, /) -> FileStat: ...
+
+
+class Source(Located, Protocol):
+    """A store that is copied from. `FileStat`s are as `scan` or `stat` told them; uris are below `path`."""
+
+    def scan(self, path: Any = "", recursive: bool = True) -> AsyncGenerator[FileStat, None]: ...
+    async def read_batch(self, files: Sequence[FileStat], /) -> list[FileData | StoreError]: ...
+    async def read_part(self, file: FileStat, start: int, into: memoryview, /) -> None: ...
+    def part_checksum(self, file: FileStat, part_size_bytes: int, /) -> PartDigest | None: ...
+
+
+class Sink(Located, Protocol):
+    """A store that is copied to. Paths are relative to its root."""
+
+    async def write_batch(self, items: Sequence[WriteItem], /) -> list[FileStat | StoreError]: ...
+    def open_parts(
+        self, path: Any, size_bytes: int, options: WriteOptions, /
+    ) -> AbstractAsyncContextManager[PartSink]: ...
+    def copies_natively_from(self, source: object, /) -> bool: ...
+    async def copy_batch(self, source: Any, items: Sequence[CopyItem], /) -> list[FileStat | StoreError]: ...
+    async def makedirs(self, path: Any, /) -> None: ...
+    async def probe_capabilities(self) -> Capabilities: ...
