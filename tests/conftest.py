@@ -1,0 +1,101 @@
+"""Fixtures for every test: the event loop of async tests, and real servers, each started once a session."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+# ---- servers --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def rclone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`rclone serve s3`: fast; no conditions, no empty directories."""
+    with rclone_s3(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def juicefs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The JuiceFS gateway (MinIO's server code) with etags, metadata and tags kept."""
+    with juicefs_gateway(tmp_path_factory.mktemp("juicefs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def juicefs_plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The same gateway as it starts by default: no etag on multipart objects, metadata dropped."""
+    with juicefs_gateway(tmp_path_factory.mktemp("juicefs-plain"), keep=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """moto: slow; keeps preconditions and the minimum size of a part."""
+    with moto_s3(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+# ---- places in them that no other test uses -------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def rclone_bucket(rclone_server: Server) -> str:
+    return rclone_server.create_bucket()
+
+
+@pytest.fixture(scope="session")
+def juicefs_bucket(juicefs_server: Server) -> str:
+    return juicefs_server.create_bucket()
+
+
+@pytest.fixture(scope="session")
+def juicefs_plain_bucket(juicefs_plain_server: Server) -> str:
+    return juicefs_plain_server.create_bucket()
+
+
+@pytest.fixture(scope="session")
+def moto_bucket(moto_server: Server) -> str:
+    return moto_server.create_bucket()
+
+
+@pytest.fixture
+def unique_prefix() -> str:
+    """A prefix that no other test writes below, without slashes."""
+    return f"t-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def fresh_bucket() -> Callable[[Server], str]:
+    """Makes an empty bucket on the server given; its name is returned."""
+    return lambda server: server.create_bucket()
+
+
+@pytest.fixture
+def rclone_uri(rclone_bucket: str, unique_prefix: str) -> str:
+    return f"s3://{rclone_bucket}/{unique_prefix}"
+
+
+@pytest.fixture
+def juicefs_uri(juicefs_bucket: str, unique_prefix: str) -> str:
+    return f"s3://{juicefs_bucket}/{unique_prefix}"
+
+
+@pytest.fixture
+def juicefs_plain_uri(juicefs_plain_bucket: str, unique_prefix: str) -> str:
+    return f"s3://{juicefs_plain_bucket}/{unique_prefix}"
+
+
+@pytest.fixture
+def moto_uri(moto_bucket: str, unique_prefix: str) -> str:
+    return f"s3://{moto_bucket}/{unique_prefix}"
