@@ -164,10 +164,35 @@ class Throttled(ServiceError):
 
 
 class ConnectionFailed(StoreError, ConnectionError):
-    """The endpoint could not be reached, or the connection broke."""
+    """The endpoint could not be reached, or the connection broke.
+
+    not_sent: no byte of the request left, so that repeating it is safe whatever it was.
+    """
 
     retryable = True
     ERRNO = _errno.ECONNRESET
+
+    def __init__(self, message: str = "", *, operation: str = "", uri: str = "", not_sent: bool = False) -> None:
+        super().__init__(message, operation=operation, uri=uri)
+        self.not_sent = not_sent
+
+    def _state(self) -> dict[str, Any]:
+        return {**super()._state(), "not_sent": self.not_sent}
+
+
+class Unreachable(ConnectionFailed):
+    """An endpoint that has not answered once: its name is unknown, or nothing listens there. Given up sooner."""
+
+    ERRNO = _errno.ECONNREFUSED
+
+    def __init__(self, message: str = "", *, operation: str = "", uri: str = "", not_sent: bool = True) -> None:
+        super().__init__(message, operation=operation, uri=uri, not_sent=not_sent)
+
+
+class TlsFailed(StoreError, ConnectionError):
+    """No trusted connection: the certificate or the protocol was refused. Nothing was sent; never retried."""
+
+    ERRNO = _errno.EPROTO
 
 
 class TimedOut(StoreError, TimeoutError):
