@@ -1,0 +1,36 @@
+"""`python -m benchmarks SCENARIO`: start a server, run us and the peers in interleaved rounds, check, tell, write."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import copies, listing, local_tree, single_ops
+
+SCENARIOS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
+    "small-files": copies.small_files,
+    "large-files": copies.large_files,
+    "listing": listing.listing,
+    "single-ops": single_ops.single_ops,
+    "local-tree": local_tree.local_tree,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("scenario", choices=[*SCENARIOS, "all"])
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds, after one warm-up (default: 5)")
+    parser.add_argument("--server", choices=["rclone", "juicefs"], default="rclone", help="the S3 server (rclone)")
+    parser.add_argument("--peers", help="only these contenders, by name, separated by commas (default: all)")
+    parser.add_argument("--keys", type=int, default=100_000, help="listing: how many keys (100,000)")
+    parser.add_argument("--calls", type=int, default=2_000, help="single-ops: calls a round (2,000)")
+    options = parser.parse_args()
+    for name in SCENARIOS if options.scenario == "all" else [options.scenario]:
+        with tempfile.TemporaryDirectory(prefix="entrepot-bench-") as folder:
+            SCENARIOS[name](Path(folder), options)
+
+
+if __name__ == "__main__":
+    main()
