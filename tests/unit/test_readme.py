@@ -1,0 +1,49 @@
+"""The README's Python runs as written, and its shell commands exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SHELL = [
+    line.removeprefix("$ ").partition("#")[0].strip()
+    for block in re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
+COMMANDS = [
+    words
+    for line in SHELL
+    for piece in re.split(r"&&|\|", line)
+    if (words := shlex.split(piece)) and words[0] == "entrepot"
+]
+
+
+def test_there_are_examples() -> None:
+    assert len(PYTHON) >= 3
+    assert len(COMMANDS) >= 5
+
+
+@pytest.mark.parametrize("code", PYTHON, ids=lambda code: code.splitlines()[0] if code else "")
+def test_python_examples_run(code: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", sorted({words[1] for words in COMMANDS}))
+def test_shell_examples_name_commands_and_options_that_exist(command: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "entrepot", command, "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert told.returncode == 0, told.stderr
+    options = {word for words in COMMANDS if words[1] == command for word in words[2:] if re.match(r"--?[a-z]", word)}
+    for option in options:
+        assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", told.stdout), f"{command} has no {option}"
