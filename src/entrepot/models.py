@@ -28,6 +28,8 @@ class FileStat:
     metadata: the user's own, keys in lower case; a listing does not fetch it (then empty).
     checksums: whole-object checksums the service vouches for, algorithm → lower-case hex (`md5`, `crc32c`).
     mode: POSIX permission bits where there are some.
+    link_target, special: only in a listing that asked for links: where a symbolic link points, as written in it; true
+    for a FIFO, a socket or a device. Neither is a file or a directory of the store.
     """
 
     uri: str
@@ -40,6 +42,8 @@ class FileStat:
     metadata: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     checksums: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     mode: int | None = None
+    link_target: str | None = None
+    special: bool = False
 
 
 @dataclass(frozen=True, slots=True)
