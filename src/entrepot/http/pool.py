@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+from weakref import WeakKeyDictionary, WeakSet
 
-from entrepot.http.transport import Request, Response, Timeouts, Transport
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
+from yarl import URL
+
+from entrepot import __version__
+from entrepot.errors import BadResponse
+from entrepot.http.routes import FAILURES, Route, cause, tls_context
+from entrepot.http.transport import Origin, Request, Response, Timeouts, Transport
+from entrepot.models import KIB, MIB, Buffer
+
+USER_AGENT: Final = f"entrepot/{__version__}"
+
+_CHUNK_BYTES: Final = 256 * KIB  # of a body to send: larger ones are copied by the event loop, 0.74 s of CPU a GB
+_READ_BUFFER_BYTES: Final = 2 * MIB  # a smaller one stops and starts the socket often: 0.99 s of CPU a GB, not 0.76
+_KEEPALIVE_S: Final = 60.0
+# aiohttp must not add a Content-Type: it would not be covered by the signature.
+_NO_CONTENT_TYPE: Final = ("Content-Type",)
+_BODYLESS: Final = frozenset({"GET", "HEAD"})
 
 
 class AiohttpTransport(Transport):
@@ -12,15 +37,253 @@ class AiohttpTransport(Transport):
 
     connections: an upper bound for each loop, far above what callers run at once: they bound themselves.
     ca_file: PEM file of trusted certificate authorities in place of the system's.
+    Proxies are those of the environment (`HTTPS_PROXY`, `NO_PROXY` …), read when an origin is first used.
     """
 
     def __init__(
         self, *, timeouts: Timeouts | None = None, connections: int = 1024, ca_file: str | None = None
     ) -> None:
-        raise NotImplementedError
+        self.timeouts = timeouts or Timeouts()
+        self._connections = connections
+        self._ca_file = ca_file
+        self._tls: ssl.SSLContext | None = None
+        self._pid = os.getpid()
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
+        self._inherited: list[object] = []
+        self._routes: dict[Origin, Route] = {}
+
+    def __repr__(self) -> str:
+        return f"AiohttpTransport({self.timeouts!r})"
 
     def send(self, request: Request) -> AbstractAsyncContextManager[Response]:
-        raise NotImplementedError
+        return _Exchange(self, request)
 
     async def close(self) -> None:
-        raise NotImplementedError
+        pool = self._pools.pop(asyncio.get_running_loop(), None)
+        if pool is not None and self._pid == os.getpid():
+            await pool.close()
+
+    async def pool(self) -> _Pool:
+        """The running loop's connections."""
+        if self._pid != os.getpid():
+            self._drop_inherited()
+        loop = asyncio.get_running_loop()
+        pool = self._pools.get(loop)
+        if pool is None or pool.session.closed:
+            self._drop_ended()
+            pool = self._pools[loop] = _Pool(self.timeouts, self._connections)
+            await pool.keep()
+        return pool
+
+    def route(self, origin: Origin) -> Route:
+        """What every request to an origin has in common."""
+        route = self._routes.get(origin)
+        if route is None:
+            if origin.scheme == "https" and self._tls is None:
+                self._tls = tls_context(self._ca_file)
+            route = self._routes[origin] = Route(origin, self._tls if origin.scheme == "https" else None)
+        return route
+
+    def _drop_inherited(self) -> None:
+        """In a forked child: the parent goes on using these connections, so nothing may be said on them.
+
+        Closing a transport would speak TLS and change the parent's epoll set; closing the descriptors does neither.
+        The objects around them are kept, unused, so that no finaliser touches what is shared.
+        """
+        self._pid = os.getpid()
+        for pool in list(self._pools.values()):
+            for sock in list(pool.sockets):
+                descriptor = sock.detach()
+                if descriptor >= 0:
+                    os.close(descriptor)
+            self._inherited.append((pool, pool.session))
+        self._inherited.extend(self._pools.keys())
+        self._pools = WeakKeyDictionary()
+
+    def _drop_ended(self) -> None:
+        """Loops close their pools as they end (`_Pool.keep`); what a loop left that was just closed goes here."""
+        for loop, pool in list(self._pools.items()):
+            if loop.is_closed():
+                del self._pools[loop]
+                pool.abandon()
+
+
+class _Pool:
+    """One loop's aiohttp session, and the sockets it has opened."""
+
+    def __init__(self, timeouts: Timeouts, connections: int) -> None:
+        self.sockets: WeakSet[socket.socket] = WeakSet()
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=connections,
+                keepalive_timeout=_KEEPALIVE_S,
+                socket_factory=self._open_socket,
+            ),
+            request_class=_BareRequest,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=timeouts.connect_s, sock_read=timeouts.idle_s, connect=None
+            ),
+            auto_decompress=False,
+            read_bufsize=_READ_BUFFER_BYTES,
+            middlewares=(_once,),
+            trust_env=False,  # it would cost two thread hops a request, and answer for us from ~/.netrc
+        )
+        self._keeper = _close_at_end(self.session)
+
+    async def keep(self) -> None:
+        """Have the loop close this pool when it shuts its asynchronous generators down, as every runner does."""
+        await anext(self._keeper)
+
+    async def close(self) -> None:
+        await self._keeper.aclose()
+
+    def abandon(self) -> None:
+        """Without a loop: close the sockets, say nothing."""
+        for sock in list(self.sockets):
+            sock.close()
+        connector = self.session.connector
+        self.session.detach()
+        if connector is not None:
+            connector.close()
+
+    def _open_socket(self, address: Any) -> socket.socket:
+        family, kind, protocol, _, _ = address
+        sock = socket.socket(family=family, type=kind, proto=protocol)
+        self.sockets.add(sock)
+        return sock
+
+
+async def _close_at_end(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        await session.close()
+
+
+class _BareRequest(aiohttp.ClientRequest):
+    """Sends the headers it is given and no others."""
+
+    DEFAULT_HEADERS = {}  # noqa: RUF012 (as the base class declares it)
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send once: aiohttp alone would repeat a request whose kept connection broke, also one that must not be."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _Broken(str(error) or type(error).__name__) from error
+
+
+class _Broken(aiohttp.ClientConnectionError):
+    """The connection broke after the request was begun."""
+
+
+class _Exchange(Response):
+    """One request and its reply: the context manager that `send` returns, and the response in it."""
+
+    _reply: aiohttp.ClientResponse
+    _route: Route
+
+    def __init__(self, transport: AiohttpTransport, request: Request) -> None:
+        self._transport = transport
+        self._request = request
+
+    async def __aenter__(self) -> Response:
+        request, transport = self._request, self._transport
+        self._route = route = transport.route(request.origin)
+        pool = await transport.pool()
+        headers: CIMultiDict[str] = CIMultiDict(request.headers)
+        headers["Host"] = route.authority
+        headers["User-Agent"] = USER_AGENT
+        try:
+            self._reply = reply = await pool.session.request(
+                request.method,
+                URL(route.prefix + request.target, encoded=True),
+                headers=headers,
+                data=_Body(request.body, transport.timeouts.send_s) if request.body else None,
+                skip_auto_headers=None if request.method in _BODYLESS else _NO_CONTENT_TYPE,
+                allow_redirects=False,
+                proxy=route.proxy,
+                ssl=route.tls,
+            )
+        except FAILURES as error:
+            raise route.error(error, transport.timeouts) from cause(error)
+        route.answered = True
+        self.status = reply.status
+        self.headers = _plain(reply.headers)
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        # At the body's end aiohttp has taken the connection back already; any other one is closed.
+        if not self._reply.closed:
+            self._reply.close()
+
+    async def read(self, limit: int | None = None) -> bytes:
+        content = self._reply.content
+        self._refuse_above(limit)
+        self.received = 0
+        pieces: list[bytes] = []
+        while True:
+            try:
+                piece = await content.readany()
+            except FAILURES as error:
+                raise self._route.error(error, self._transport.timeouts) from cause(error)
+            if not piece:
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if limit is not None and self.received + len(piece) > limit:
+                raise BadResponse(f"{self._route.where} sent a body of more than {limit} bytes")
+            self.received += len(piece)
+            pieces.append(piece)
+
+    async def readinto(self, into: memoryview) -> int:
+        content = self._reply.content
+        self._refuse_above(into.nbytes)
+        self.received = start = 0
+        while True:
+            try:
+                piece, ends_chunk = await content.readchunk()
+            except FAILURES as error:
+                raise self._route.error(error, self._transport.timeouts) from cause(error)
+            if not piece and not ends_chunk:
+                return start
+            stop = start + len(piece)
+            if stop > into.nbytes:
+                raise BadResponse(f"{self._route.where} sent a body of more than {into.nbytes} bytes")
+            into[start:stop] = piece
+            self.received = start = stop
+
+    def _refuse_above(self, limit: int | None) -> None:
+        declared = self.headers.get("content-length", "")
+        if limit is None or not declared.isdigit() or int(declared) <= limit or self._reply.content.at_eof():
+            return
+        raise BadResponse(f"{self._route.where} announced a body of {declared} bytes, more than {limit}")
+
+
+class _Body(aiohttp.Payload):
+    """Bytes in memory, sent in pieces that the socket takes without a copy of the rest."""
+
+    def __init__(self, data: Buffer, send_s: float) -> None:
+        super().__init__(data)
+        self._view = memoryview(data).cast("B")
+        self._send_s = send_s
+        self._size = self._view.nbytes
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return str(self._view, encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        for start in range(0, self._view.nbytes, _CHUNK_BYTES):
+            async with asyncio.timeout(self._send_s):
+                await writer.write(self._view[start : start + _CHUNK_BYTES])
+
+
+def _plain(headers: Mapping[str, str]) -> dict[str, str]:
+    """Names in lower case; the values of a repeated name joined by `, `."""
+    plain: dict[str, str] = {}
+    for name, value in headers.items():
+        lower = name.lower()
+        plain[lower] = f"{plain[lower]}, {value}" if lower in plain else value
+    return plain

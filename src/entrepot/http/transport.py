@@ -18,10 +18,14 @@ Headers: TypeAlias = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """In seconds. connect: to reach the endpoint. idle: between two pieces of a reply. No total: bodies may be long."""
+    """In seconds. connect: to reach the endpoint. idle: between two pieces of a reply. No total: bodies may be long.
+
+    send: for the network to take the next 256 KiB of a body.
+    """
 
     connect_s: float = 10.0
     idle_s: float = 30.0
+    send_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
