@@ -16,6 +16,7 @@ RANKS = {
     "errors": 0,
     "models": 0,
     "paths": 0,
+    "patterns": 0,
     "files": 1,
     "batches": 2,
     "contract": 3,
