@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from entrepot.files import PartChecksum
 from entrepot.models import (
@@ -21,6 +21,17 @@ from entrepot.models import (
     Upload,
     WriteOptions,
 )
+
+MTIME_KEY = "mtime"
+"""The user metadata that keeps a file's own time, in decimal seconds since 1970; rclone reads and writes the same."""
+
+
+def user_metadata(options: WriteOptions) -> Mapping[str, str]:
+    """What a write keeps as user metadata: the caller's own, and the file's time."""
+    if options.mtime_s is None:
+        return options.metadata
+    seconds = f"{options.mtime_s:.9f}".rstrip("0").rstrip(".")
+    return {**options.metadata, MTIME_KEY: seconds}
 
 
 class ObjectClient(ABC):
@@ -61,6 +72,7 @@ class ObjectClient(ABC):
     async def put(self, key: str, data: Buffer, options: WriteOptions = NO_OPTIONS) -> ObjectStat:
         """Write one object whole. Idempotent, but for `if_none_match`, whose lost reply is settled by a HEAD.
 
+        options: metadata is kept as `user_metadata` tells it, the file's time included; so for `create_upload`.
         Raises: AlreadyExists (`if_none_match`), PreconditionFailed (`if_match`), Conflict.
         """
 
@@ -96,7 +108,7 @@ class ObjectClient(ABC):
     ) -> ObjectStat:
         """Copy one object up to `limits.copy_max_bytes` on the service's side; `copies_from` said that it can.
 
-        options: None keeps the source's metadata and type. options.if_none_match is honoured only where
+        options: None, or neither metadata nor type in it, keeps the source's. options.if_none_match is honoured only where
         `capabilities.exclusive_copy`. source_etag pins the source: PreconditionFailed where it changed.
         """
 
