@@ -7,11 +7,12 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import anyio
 
-from entrepot.errors import StoreError, Throttled
+from entrepot.errors import StoreError, Throttled, Unreachable
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -19,9 +20,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often, how long, how far apart. Throttling counts only against the deadline, not against the attempts."""
+    """How often, how long, how far apart. Throttling counts only against the deadline, not against the attempts.
+
+    unreachable_attempts: for an endpoint that has never answered. Most often its address is mistyped or its server
+    not started, and someone waits for that message; one that did answer before gets `max_attempts`, as it may restart.
+    """
 
     max_attempts: int = 6
+    unreachable_attempts: int = 3
     deadline_s: float = 180.0
     base_s: float = 0.1
     throttle_base_s: float = 1.0
@@ -31,6 +37,10 @@ class RetryPolicy:
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     rng: random.Random = field(default_factory=random.Random)
 
+    def attempts(self, error: StoreError) -> int:
+        """After how many failures that are not throttling this error is final."""
+        return self.unreachable_attempts if isinstance(error, Unreachable) else self.max_attempts
+
     def delay_s(self, failures: int, error: StoreError) -> float:
         """Full jitter before the next attempt, after that many failures (1-based) of one kind."""
         if isinstance(error, Throttled):
@@ -38,6 +48,20 @@ class RetryPolicy:
                 return min(self.retry_after_cap_s, error.retry_after_s)
             return self.rng.uniform(0, min(self.cap_s, self.throttle_base_s * 2 ** min(failures - 1, 16)))
         return self.rng.uniform(0, min(self.cap_s, self.base_s * 2 ** min(failures - 1, 16)))
+
+
+def retry_after_s(value: str | None, now: float) -> float | None:
+    """Seconds to wait by a `Retry-After` header, a count or a date; None where there is none that can be read.
+
+    now: seconds since 1970. Source: RFC 9110, 10.2.3.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
 
 
 async def retrying(policy: RetryPolicy, attempt: Callable[[int], Awaitable[T]]) -> T:
@@ -60,7 +84,7 @@ async def retrying(policy: RetryPolicy, attempt: Callable[[int], Awaitable[T]]) 
             else:
                 transient += 1
                 failures = transient
-                if transient >= policy.max_attempts:
+                if transient >= policy.attempts(error):
                     raise
             delay_s = policy.delay_s(failures, error)
             if policy.clock() - started + delay_s > policy.deadline_s:
