@@ -90,7 +90,7 @@ async def with_aiobotocore(direction: str, local: Path, bucket: str, prefix: str
             reply = await s3.get_object(Bucket=bucket, Key=key)
             async with reply["Body"] as body:
                 with target.open("wb") as file:
-                    while chunk := await body.content.read(PART_BYTES):
+                    while chunk := await body.read(PART_BYTES):
                         file.write(chunk)
 
         await each(keys, fetch)

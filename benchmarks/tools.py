@@ -36,6 +36,7 @@ def environment(server: S3Server) -> dict[str, str]:
         "AWS_DEFAULT_REGION": server.region,
         "AWS_REGION": server.region,
         "AWS_ENDPOINT_URL": server.endpoint_url,
+        "S3_ENDPOINT_URL": server.endpoint_url,  # s5cmd
         "AWS_EC2_METADATA_DISABLED": "true",
         "RCLONE_CONFIG_PEER_TYPE": "s3",
         "RCLONE_CONFIG_PEER_PROVIDER": "Rclone",
