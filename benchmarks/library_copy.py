@@ -111,6 +111,7 @@ def main() -> None:
     local = Path(folder)
     if library == "obstore":
         asyncio.run(with_obstore(direction, local, bucket, prefix))
+        os._exit(0)  # its runtime sometimes aborts the process while the interpreter finalises; the copy is done
     elif library == "aiobotocore":
         asyncio.run(with_aiobotocore(direction, local, bucket, prefix))
     else:
