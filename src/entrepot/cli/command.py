@@ -1,0 +1,97 @@
+"""From a coroutine function with typed parameters to a command: option groups, one session, one exit code."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeAlias, TypeVar, get_type_hints
+
+from entrepot.cli.failures import READER_GONE, SIGNAL_BASE, Interrupted, OutputClosed, failure_of
+from entrepot.cli.options import Common, Connection
+from entrepot.cli.render import Output
+from entrepot.cli.runner import run_until_done
+from entrepot.cli.session import Session
+
+G = TypeVar("G")
+Body: TypeAlias = Callable[..., Coroutine[Any, Any, int]]
+_LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def command(body: Body, *, connects: bool = True) -> Callable[..., int]:
+    """The function that typer parses for and calls: the body's parameters, and the options that commands share.
+
+    body: its first parameter is the Session; a parameter annotated with a dataclass of options is a group.
+    connects: it takes addresses, and so the options of a connection.
+    """
+    hints = get_type_hints(body, include_extras=True)
+    own = list(inspect.signature(body).parameters.values())[1:]
+    groups = {one.name: hints[one.name] for one in own if dataclasses.is_dataclass(hints[one.name])}
+    parameters: list[inspect.Parameter] = []
+    for one in own:
+        if one.name in groups:
+            parameters.extend(_options_of(groups[one.name]))
+        else:
+            parameters.append(one.replace(annotation=hints[one.name], kind=inspect.Parameter.KEYWORD_ONLY))
+    shared = (Connection, Common) if connects else (Common,)
+    for group in shared:
+        parameters.extend(_options_of(group))
+
+    def call(**values: Any) -> int:
+        connection = _taken(Connection, values) if connects else Connection()
+        common = _taken(Common, values)
+        arguments = {name: _taken(group, values) for name, group in groups.items()}
+        return _execute(body, {**arguments, **values}, connection, common)
+
+    call.__name__, call.__doc__, call.__module__ = body.__name__, body.__doc__, body.__module__
+    call.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]
+    call.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": int}
+    return call
+
+
+def _taken(group: type[G], values: dict[str, Any]) -> G:
+    """The group's own values, which are taken out of the others."""
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(group)  # type: ignore[arg-type]
+    return group(**{field.name: values.pop(field.name) for field in fields})
+
+
+def _options_of(group: type[Any]) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in dataclasses.fields(group)
+    ]
+
+
+def _execute(body: Body, arguments: dict[str, Any], connection: Connection, common: Common) -> int:
+    name = body.__name__
+    output = Output(as_json=common.as_json)
+    if common.debug:
+        logging.basicConfig(level=logging.DEBUG, format=_LOG_FORMAT, stream=sys.stderr)
+
+    async def work() -> int:
+        async with Session(name, output, connection) as session:
+            code = await body(session, **arguments)
+            await output.drain(wholly=True)
+            return code
+
+    try:
+        return run_until_done(work)
+    except Interrupted as interrupted:
+        output.note(f"{name}: interrupted; nothing partial is left, repeat the command to finish")
+        return SIGNAL_BASE + interrupted.signal_number
+    except OutputClosed:
+        return READER_GONE
+    except Exception as error:  # noqa: BLE001  # the last place that can turn it into one line
+        if common.debug:
+            output.traceback(error)
+        failure = failure_of(error)
+        output.failure(failure, name)
+        if output.as_json:
+            output.value({"error": failure.to_json()})
+            output.finish()
+        return failure.exit_code

@@ -1,0 +1,189 @@
+"""`cat`, `stat`, `mkdir`, `rm`: single files and directories."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Annotated, Final
+
+import typer
+
+from entrepot.cli.failures import DONE, FAILED, WRONG_USE, WrongUse, item_failures
+from entrepot.cli.options import Addresses
+from entrepot.cli.render import counted, human_size, stat_lines, stat_value
+from entrepot.cli.session import STREAM, Place, Session
+from entrepot.errors import AlreadyExists, StoreError
+from entrepot.models import MIB
+
+_CHUNK_BYTES: Final = MIB
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be done.")]
+
+
+async def cat(session: Session, addresses: Addresses) -> int:
+    """Write files to standard output, one after another, byte for byte."""
+    session.expect_s3(addresses)
+
+    async def show(place: Place) -> None:
+        await stream_out(session, place)
+
+    return await _for_each(session, addresses, show)
+
+
+async def stream_out(session: Session, place: Place) -> int:
+    """One file to standard output, a mebibyte at a time; returns its size in bytes."""
+    size_bytes = 0
+    async with place.store.open(place.path, "rb") as file:
+        while chunk := await file.read(_CHUNK_BYTES):
+            size_bytes += len(chunk)
+            await session.output.write(chunk)
+    return size_bytes
+
+
+async def stat(session: Session, addresses: Addresses) -> int:
+    """Show what is known of files and directories: size, time, etag, type, metadata, checksums.
+
+    --json: uri, type, and where known size_bytes, modified, etag, version, content_type, metadata, checksums, mode.
+    """
+    session.expect_s3(addresses)
+    shown = 0
+
+    async def show(place: Place) -> None:
+        nonlocal shown
+        found = await place.store.stat(place.path)
+        if session.output.as_json:
+            session.output.value(stat_value(found))
+        else:
+            for line in [""] * (shown > 0) + stat_lines(found):
+                session.output.line(line)
+        shown += 1
+
+    return await _for_each(session, addresses, show)
+
+
+async def mkdir(
+    session: Session,
+    addresses: Addresses,
+    parents: Annotated[
+        bool, typer.Option("--parents", "-p", help="Make parents too; what exists already is fine.")
+    ] = False,
+    dry_run: DryRun = False,
+) -> int:
+    """Make directories.
+
+    A service without empty directories keeps nothing until a file is written below. --json: uri and made, false
+    where nothing was to be done or --dry-run was given.
+    """
+    session.expect_s3(addresses)
+
+    async def make(place: Place) -> None:
+        exists = await place.store.isdir(place.path) if parents or dry_run else False
+        if exists and not parents:
+            raise AlreadyExists("a directory is there already; add -p if that is fine", uri=place.uri)
+        if not dry_run:
+            await (place.store.makedirs(place.path) if parents else place.store.mkdir(place.path))
+        if session.output.as_json:
+            session.output.value({"uri": place.uri, "made": not exists and not dry_run})
+        elif dry_run and not exists:
+            session.output.line(f"would make {place.shown}")
+        if not dry_run and not exists and place.store.capabilities.empty_directories is False:
+            session.output.note(f"mkdir {place.shown}: this service keeps no empty directories; nothing was written")
+
+    return await _for_each(session, addresses, make)
+
+
+async def rm(
+    session: Session,
+    addresses: Addresses,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Remove directories with all that is below them.")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Agree to empty a whole store or bucket (with -r).")
+    ] = False,
+    dry_run: DryRun = False,
+) -> int:
+    """Remove files, and directories with -r. There is no way back.
+
+    --json: one object an address: address, files, size_bytes, dry_run; with --dry-run also one object a file (uri).
+    """
+    session.expect_s3(addresses)
+    removed = removed_bytes = 0
+
+    async def remove(place: Place) -> None:
+        nonlocal removed, removed_bytes
+        files, size_bytes = await _remove(session, place, recursive=recursive, everything=everything, dry_run=dry_run)
+        removed, removed_bytes = removed + files, removed_bytes + size_bytes
+        if session.output.as_json:
+            fields = {"files": files, "size_bytes": size_bytes, "dry_run": dry_run}
+            session.output.value({"address": place.shown, **fields})
+
+    code = await _for_each(session, addresses, remove)
+    if not session.output.as_json and (removed or code == DONE):
+        verb = "would remove" if dry_run else "removed"
+        session.output.line(f"{verb} {counted(removed, 'file')}, {human_size(removed_bytes)}")
+    return code
+
+
+async def _remove(
+    session: Session, place: Place, *, recursive: bool, everything: bool, dry_run: bool
+) -> tuple[int, int]:
+    """Remove one file or tree; returns how many files it had, and their bytes."""
+    if recursive and not everything and is_whole_store(place):
+        raise WrongUse("this is a whole store or bucket; add --all to empty it", place.shown)
+    found = await place.store.stat(place.path)
+    if not found.is_dir:
+        if dry_run:
+            _show_removal(session, place, found.uri)
+        else:
+            await place.store.remove(place.path)
+        return 1, found.size_bytes
+    if not recursive:
+        raise WrongUse("this is a directory; add -r to remove it with all that is below", place.shown)
+    files = size_bytes = 0
+    async with aclosing(place.store.scan(place.path)) as entries:
+        async for entry in entries:
+            files += not entry.is_dir
+            size_bytes += entry.size_bytes
+            if dry_run:
+                _show_removal(session, place, entry.uri + "/" * entry.is_dir)
+                await session.output.drain()
+    if not dry_run:
+        await place.store.rmtree(place.path, allow_root=everything)
+    return files, size_bytes
+
+
+def is_whole_store(place: Place) -> bool:
+    """Whether removing this place would empty more than a directory of a store."""
+    root = place.uri
+    if place.store.is_local:
+        resolved = os.path.realpath(root)
+        return resolved in {os.path.realpath(os.path.expanduser("~")), os.path.dirname(resolved)} or (
+            not place.path and place.shown.endswith(":")
+        )
+    rest = root.partition("://")[2]
+    return not place.path and (not rest.rstrip("/").partition("/")[2] or place.shown.endswith(":"))
+
+
+def _show_removal(session: Session, place: Place, uri: str) -> None:
+    if session.output.as_json:
+        session.output.value({"uri": uri})
+    else:
+        relative = place.relative(uri)
+        session.output.line(f"would remove {place.child(relative) if relative else place.shown}")
+
+
+async def _for_each(session: Session, addresses: list[str], work: Callable[[Place], Awaitable[None]]) -> int:
+    """The work on each address in turn; one that fails does not keep the others from being done."""
+    if STREAM in addresses:
+        raise WrongUse("standard input is read by `entrepot cp - TARGET` only")
+    for address in addresses:
+        try:
+            await work(await session.place(address))
+        except (StoreError, WrongUse) as error:
+            for one in item_failures(error):
+                session.report(one, address)
+            session.report(error, address)
+        await session.output.drain()
+    codes = {failure.exit_code for failure in session.failures}
+    return WRONG_USE if WRONG_USE in codes else FAILED if codes else DONE

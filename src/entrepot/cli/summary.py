@@ -1,0 +1,72 @@
+"""What one command's copies did, together: an object for machines, a line for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from entrepot.cli.render import counted, human_size
+from entrepot.transfer.report import CopyReport
+
+_ALL_VERIFIED_BY_SIZE = {"size"}
+
+
+def combined(reports: Sequence[CopyReport]) -> dict[str, Any]:
+    """The JSON fields of several reports as of one: numbers added, lists joined."""
+    total: dict[str, Any] = CopyReport().to_json()
+    for report in reports:
+        for name, value in report.to_json().items():
+            if isinstance(value, bool):
+                total[name] = total[name] and value if name == "ok" else total[name] or value
+            elif isinstance(value, dict):
+                for key, number in value.items():
+                    total[name][key] = total[name].get(key, 0) + number
+            else:
+                total[name] += value
+    return total
+
+
+def summary_line(total: dict[str, Any], done: str) -> str:
+    """`copied 5,008 files, 531.5 MiB in 3.2 s (166.1 MiB/s), verified: 5,008 md5`, and what there is to know else.
+
+    done: `copied` or `moved`.
+    """
+    seconds = total["seconds"]
+    if total["dry_run"]:
+        text = f"would have {done} {counted(total['files'], 'file')}, {human_size(total['bytes'])}"
+    else:
+        rate = f" ({human_size(total['bytes'] / seconds)}/s)" if seconds >= 0.1 and total["bytes"] else ""
+        text = f"{done} {counted(total['files'], 'file')}, {human_size(total['bytes'])} in {_duration(seconds)}{rate}"
+        if verified := _verified(total):
+            text += f", {verified}"
+    parts = [
+        _some(total["failed"] and len(total["failed"]), "failed"),
+        _some(total["skipped"], "skipped (already there)"),
+        _some(total["links_skipped"], "symbolic links skipped (see --links)"),
+        _some(total["special_skipped"], "special files skipped"),
+        _some(total["empty_directories_skipped"], "empty directories not kept by the target"),
+    ]
+    return "; ".join([text, *(part for part in parts if part)])
+
+
+def _some(number: int | list[Any], what: str) -> str:
+    return f"{number:,} {what}" if isinstance(number, int) and number else ""
+
+
+def _verified(total: dict[str, Any]) -> str:
+    """Only what adds to the obvious: copies within one disk have their sizes compared and nothing else."""
+    ways: dict[str, int] = total["verified"]
+    parts = (
+        [f"{number:,} by {way}" for way, number in sorted(ways.items())] if set(ways) - _ALL_VERIFIED_BY_SIZE else []
+    )
+    if total["unverified_files"]:
+        parts.append(f"{total['unverified_files']:,} by size alone")
+    return f"verified {', '.join(parts)}" if parts else ""
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
