@@ -1,0 +1,517 @@
+"""The bulk copy: scan → plan → schedule → move → verify, composed; one report a copy.
+
+    report = await copy_between(source, "runs", sink, "backup/runs", options=CopyOptions(recursive=True))
+
+Sources are scanned as a stream, a page ahead of the workers; nothing grows with the number of files but the failures
+that the report names. Every task ends before `copy_between` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+
+import anyio
+
+from entrepot.errors import (
+    AlreadyExists,
+    ConnectionFailed,
+    ContainerNotFound,
+    CredentialsExpired,
+    CredentialsMissing,
+    InvalidPath,
+    IsADirectory,
+    NoSpace,
+    NotFound,
+    PermissionDenied,
+    SourceChanged,
+    StoreError,
+    TlsFailed,
+    UnsupportedOperation,
+)
+from entrepot.models import FileStat
+from entrepot.paths import printable, refusal
+from entrepot.transfer import whole
+from entrepot.transfer.budget import Gate, Share, process_budget
+from entrepot.transfer.events import (
+    Copied,
+    Event,
+    Failed,
+    Planned,
+    Progress,
+    Skipped,
+    Started,
+    StepPlanned,
+    Stopped,
+)
+from entrepot.transfer.parts import Route, move_in_parts
+from entrepot.transfer.plan import (
+    CopyNatively,
+    CopyOptions,
+    LeftAlone,
+    MakeDirectories,
+    MoveInParts,
+    MoveWhole,
+    PlannedFile,
+    Planner,
+    Refused,
+    Rules,
+    Step,
+)
+from entrepot.transfer.ports import Sink, Source
+from entrepot.transfer.report import CopyReport, FailedItem, Ledger
+from entrepot.transfer.schedule import LARGE_AT_ONCE, Backlog, WriteWhole, first_error
+from entrepot.transfer.verify import SIZE, chain, require_size, require_written, strongest
+from entrepot.transfer.whole import Carried
+
+__all__ = ["CopyOptions", "CopyReport", "FailedItem", "copy_between"]
+
+_log = logging.getLogger(__name__)
+
+_FATAL = (ContainerNotFound, CredentialsMissing, CredentialsExpired, NoSpace, ConnectionFailed, TlsFailed)
+"""Errors that every further item would meet too: the first of them ends the copy."""
+
+_PASSING_IN_A_ROW = 64
+"""So many errors of a service that is throttling or failing, one after another, with no success between: it is down."""
+
+_HOPS = 4
+"""Batches in worker threads at once, on each end that is on this machine."""
+
+_PLANNED_EVERY = 1_000
+_DIRECTORIES_A_STEP = 16
+
+
+async def copy_between(
+    source: Source,
+    source_path: str,
+    sink: Sink,
+    sink_path: str,
+    *,
+    options: CopyOptions,
+    on_event: Callable[[Event], None] | None = None,
+) -> CopyReport:
+    """Copy a file, or what is in a directory: `source_path/x` becomes `sink_path/x`; a file becomes `sink_path`.
+
+    source_path, sink_path: relative to their stores. Failures of single items are in the report, which is not `ok`
+    then; the copy goes on. Nothing of a failed or cancelled item is visible or left at the target.
+
+    overwrite=False: where the service decides exclusive creation, it does so for each file; elsewhere the target is
+    looked at once, before the copy (one listing, or one HEAD for a file), and a file that another writer makes
+    meanwhile is overwritten.
+    delete_source: each file goes once its copy is durable and verified and the source is still what was copied; its
+    directories go when nothing is left in them. What no checksum vouches for on its way over a network is copied,
+    kept, and reported as failed, unless `verify` is False. The root of a store stays.
+
+    Requests: one look at the source, its listing, and one read and one write a small file, or a part of a large one.
+    Raises: NotFound; IsADirectory (no `recursive`, or no name for a file); InvalidPath (a target inside its own
+    source, a target that no store keeps); errors of the listing; and errors that every further item would meet:
+    ContainerNotFound, missing or expired credentials, a write refused before any succeeded, ConnectionFailed,
+    NoSpace, a service that keeps failing. `Stopped` has the report of what was done until then.
+    """
+    began = time.monotonic()
+    ledger = Ledger()
+    emit = on_event or _ignore
+    try:
+        found = await source.stat(source_path)
+        _require_kind(found, sink, sink_path, options)
+        target = sink_path.removesuffix("/")
+        rules, exclusive = await _rules(source, sink, found, target, options)
+        with process_budget().share(options.memory_bytes) as memory:
+            copy = _Copy(source, sink, rules, options, memory=memory, exclusive=exclusive, ledger=ledger, emit=emit)
+            await copy.run(found, source_path)
+    except StoreError as error:
+        emit(Stopped(error, ledger.report(time.monotonic() - began, dry_run=options.dry_run)))
+        raise
+    return ledger.report(time.monotonic() - began, dry_run=options.dry_run)
+
+
+def _ignore(_event: Event) -> None:
+    """Nobody listens."""
+
+
+# ---- before anything moves ------------------------------------------------------------------------------
+
+
+def _require_kind(found: FileStat, sink: Sink, sink_path: str, options: CopyOptions) -> None:
+    if found.is_dir and not options.recursive:
+        raise IsADirectory("it is a directory: copy it with recursive=True (-r)", operation="copy", uri=found.uri)
+    if not found.is_dir and not sink_path.removesuffix("/"):
+        raise IsADirectory(
+            "the target of a file needs a name: add one, or put it there by its own name (--into)",
+            operation="copy",
+            uri=sink.path,
+        )
+    if options.links == "preserve":
+        raise UnsupportedOperation("symbolic links cannot be kept as links; follow or skip them", operation="copy")
+
+
+async def _rules(source: Source, sink: Sink, found: FileStat, target: str, options: CopyOptions) -> tuple[Rules, bool]:
+    """What the planner goes by, and whether the sink decides that a target is new. Raises InvalidPath."""
+    if target and (reason := refusal(target)) is not None:
+        raise InvalidPath(reason, operation="copy", uri=printable(_join(sink.path, target)))
+    native = sink.copies_natively_from(source)
+    source_in_target = _overlap(source, sink, found, target, native=native)
+    exclusive, existing = False, None
+    if not options.overwrite:
+        capabilities = await sink.probe_capabilities()
+        exclusive = bool(capabilities.exclusive_copy if native else capabilities.exclusive_create)
+        if options.dry_run or not exclusive:
+            existing = await _existing(sink, target, tree=found.is_dir)
+    rules = Rules(
+        source_root=found.uri,
+        target_root=target,
+        limits=sink.limits,
+        batch_items=max(1, sink.batch_items if native else source.batch_items),
+        native=native,
+        source_in_target=source_in_target,
+        part_threshold_bytes=options.part_size_bytes,
+        existing=existing,
+    )
+    return rules, exclusive
+
+
+def _overlap(source: Source, sink: Sink, found: FileStat, target: str, *, native: bool) -> str | None:
+    """The source's path in the target store where it lies in the target's tree, None where the two lie apart.
+
+    Raises InvalidPath for a target inside its own source, and for a copy onto itself.
+    """
+    # The same address at two services is two places; one service is known by what it can copy by itself.
+    same: object = source
+    if not (same is sink or native or (source.is_local and sink.is_local)):
+        return None
+    origin, goal, root = _real(found.uri), _real(_join(sink.path, target)), _real(sink.path)
+    if goal == origin or (found.is_dir and goal.startswith(origin.rstrip("/") + "/")):
+        what = "the target is the source itself" if goal == origin else "the target lies inside its own source"
+        raise InvalidPath(f"{what}; choose another target", operation="copy", uri=_join(sink.path, target))
+    below_root = root.rstrip("/") + "/"
+    if origin.startswith(goal.rstrip("/") + "/") and origin.startswith(below_root):
+        return origin[len(below_root) :]
+    return None
+
+
+def _real(address: str) -> str:
+    """The address with symbolic links resolved, where it is a path of this machine."""
+    return address if "://" in address else os.path.realpath(address)
+
+
+def _join(root: str, path: str) -> str:
+    if not path:
+        return root
+    return f"{root}{path}" if root.endswith("/") else f"{root}/{path}"
+
+
+async def _existing(sink: Sink, target: str, *, tree: bool) -> set[str]:
+    """The files that are at the target now, as paths in the target store. Requests: one listing, or 1 for a file."""
+    try:
+        if not tree:
+            await sink.stat(target)
+            return {target}
+        root = _join(sink.path, "") if sink.path.endswith("/") else sink.path + "/"
+        async with aclosing(sink.scan(target)) as entries:
+            return {entry.uri.removeprefix(root) async for entry in entries if not entry.is_dir}
+    except NotFound:
+        return set()
+
+
+# ---- the copy -------------------------------------------------------------------------------------------
+
+
+class _Copy:
+    """One copy under way: the scan, its workers, and what becomes of each item."""
+
+    def __init__(
+        self,
+        source: Source,
+        sink: Sink,
+        rules: Rules,
+        options: CopyOptions,
+        *,
+        memory: Share,
+        exclusive: bool,
+        ledger: Ledger,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._source, self._sink, self._options = source, sink, options
+        self._ledger, self._emit, self._exclusive = ledger, emit, exclusive
+        self._planner = Planner(rules)
+        self._backlog = Backlog(write_items=max(1, sink.batch_items))
+        requests, hops = Gate(options.concurrency), Gate(min(_HOPS, options.concurrency))
+        self._workers = LARGE_AT_ONCE + 2 * _HOPS
+        if not (source.is_local and sink.is_local):
+            self._workers = LARGE_AT_ONCE + _HOPS + options.concurrency
+        self._route = Route(
+            source=source,
+            sink=sink,
+            reads=hops if source.is_local else requests,
+            writes=hops if sink.is_local else requests,
+            memory=memory,
+            verify=options.verify,
+        )
+        self._carried = Carried(options, from_disk=source.is_local, to_disk=sink.is_local, exclusive=exclusive)
+        self._passing_errors = 0
+        self._told_files = 0
+
+    async def run(self, found: FileStat, source_path: str) -> None:
+        """All of it; every task has ended when this returns or raises."""
+        failed: BaseException | None = None
+        try:
+            async with anyio.create_task_group() as tasks:
+                if not self._options.dry_run:
+                    for _ in range(self._workers):
+                        tasks.start_soon(self._work)
+                await self._scan(found, source_path)
+                self._backlog.scan_ended()
+        except BaseExceptionGroup as group:
+            failed = first_error(group)
+        if failed is not None:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # A cancellation that met an error on its way out is still a cancellation.
+                raise asyncio.CancelledError from failed
+            raise failed
+        if found.is_dir and self._options.delete_source and not self._options.dry_run:
+            await self._remove_directories(source_path)
+
+    # ---- scan -------------------------------------------------------------------------------------
+
+    async def _scan(self, found: FileStat, source_path: str) -> None:
+        planner = self._planner
+        if not found.is_dir:
+            await self._admit(planner.add_file(PlannedFile(found, planner.target_root)))
+        else:
+            async with aclosing(self._source.scan(source_path)) as entries:
+                async for entry in entries:
+                    if entry.link_target is not None:
+                        self._ledger.links_skipped += 1
+                    elif entry.special:
+                        self._ledger.special_skipped += 1
+                    elif (step := planner.add(entry)) is not None:
+                        await self._admit(step)
+                    elif self._backlog.starving:
+                        await self._admit(planner.rest())
+        await self._admit(planner.rest())
+        if found.is_dir:
+            await self._plan_directories()
+        self._emit(Planned(planner.files, planner.size_bytes, complete=True))
+
+    async def _admit(self, step: Step | Refused | LeftAlone | None) -> None:
+        if step is None:
+            return
+        if isinstance(step, Refused):
+            self._record(FailedItem(step.source, step.target, step.error.message, step.error))
+        elif isinstance(step, LeftAlone):
+            self._skip(step.file)
+        elif self._options.dry_run:
+            self._pretend(step)
+        else:
+            await self._backlog.put(step)
+        if self._planner.files >= self._told_files + _PLANNED_EVERY:
+            self._told_files = self._planner.files
+            self._emit(Planned(self._planner.files, self._planner.size_bytes, complete=False))
+
+    async def _plan_directories(self) -> None:
+        empty = list(self._planner.empty_directories())
+        if not empty:
+            return
+        if not (await self._sink.probe_capabilities()).empty_directories:
+            self._ledger.empty_directories_skipped += len(empty)
+            return
+        for start in range(0, len(empty), _DIRECTORIES_A_STEP):
+            await self._admit(MakeDirectories(tuple(empty[start : start + _DIRECTORIES_A_STEP])))
+
+    def _pretend(self, step: Step) -> None:
+        ledger = self._ledger
+        if isinstance(step, MakeDirectories):
+            ledger.directories += len(step.paths)
+        elif isinstance(step, MoveInParts):
+            ledger.files += 1
+            ledger.size_bytes += step.file.source.size_bytes
+        else:
+            ledger.files += len(step.files)
+            ledger.size_bytes += step.size_bytes
+        self._emit(StepPlanned(step))
+
+    # ---- work -------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        backlog = self._backlog
+        while (job := await backlog.take()) is not None:
+            if isinstance(job, MoveWhole):
+                await self._read(job)
+                continue
+            if isinstance(job, WriteWhole):
+                await self._write(job)
+            elif isinstance(job, MoveInParts):
+                await self._move_in_parts(job.file)
+            elif isinstance(job, CopyNatively):
+                await self._settle(await whole.copy_natively(self._route, self._carried, job.files))
+            else:
+                await self._make_directories(job)
+            backlog.done(job)
+
+    async def _read(self, job: MoveWhole) -> None:
+        memory, backlog = self._route.memory, self._backlog
+        if not memory.try_acquire(job.size_bytes):
+            # Waiting for memory while files that hold some wait to be written could be for ever.
+            chunk = backlog.put_back(job)
+            if chunk is not None:
+                await self._write(chunk)
+                backlog.done(chunk)
+                return
+            await memory.acquire(job.size_bytes)
+        read, failed = await whole.read_whole(self._route, job)
+        held = job.size_bytes
+        for file, error in failed:
+            held -= file.source.size_bytes
+            self._fail(file, error)
+        memory.release(job.size_bytes - held)
+        backlog.put_read(job, read, held)
+
+    async def _write(self, job: WriteWhole) -> None:
+        outcomes = await whole.write_whole(self._route, self._carried, job.files)
+        self._route.memory.release(job.size_bytes)
+        await self._settle(outcomes)
+
+    async def _move_in_parts(self, file: PlannedFile) -> None:
+        route, told_bytes = self._route, 0
+
+        def tell(part_of: PlannedFile, size_bytes: int) -> None:
+            nonlocal told_bytes
+            told_bytes += size_bytes
+            self._emit(Progress(part_of, size_bytes))
+
+        try:
+            # Not after the upload of a large file, but before it: the sink's own answer comes at its end.
+            if self._exclusive and await _existing(self._sink, file.target, tree=False):
+                self._skip(file)
+                return
+            told = file.source if self._source.is_local else await self._source.stat(file.source.uri)
+            require_size(file.source, told.size_bytes)
+            self._emit(Started(file))
+            written, read = await move_in_parts(route, file, self._carried.options(file.source, told), tell)
+            require_written(file.source, written)
+        except StoreError as error:
+            self._fail(file, error, written=True, told_bytes=told_bytes)
+            return
+        method: str | None = SIZE
+        if self._options.verify:
+            method = chain(
+                read,
+                strongest(written.checksums),
+                read_locally=self._source.is_local,
+                written_locally=self._sink.is_local,
+            )
+        await self._settle(whole.Outcomes(copied=[(file, method)]), told_bytes=told_bytes)
+
+    async def _make_directories(self, job: MakeDirectories) -> None:
+        for path in job.paths:
+            try:
+                await self._sink.makedirs(path)
+            except StoreError as error:
+                address = printable(_join(self._sink.path, path))
+                self._judge(error, written=True)
+                self._record(FailedItem(address, address, error.message, _bare(error)))
+            else:
+                self._ledger.directories += 1
+
+    # ---- outcomes ---------------------------------------------------------------------------------
+
+    async def _settle(self, outcomes: whole.Outcomes, *, told_bytes: int = 0) -> None:
+        """Enter what became of a batch, and remove sources that are to move."""
+        if outcomes.copied:
+            self._passing_errors = 0
+            size = 0
+            for file, method in outcomes.copied:
+                size += file.source.size_bytes
+                self._ledger.copied(file.source.size_bytes, method, file.source.uri)
+            self._emit(Copied(tuple([file for file, _ in outcomes.copied]), size, told_bytes))
+        for file, error in outcomes.failed:
+            self._fail(file, error, written=True)
+        if self._options.delete_source:
+            for file, method in outcomes.copied:
+                await self._remove(file, verified=method is not None)
+
+    def _fail(self, file: PlannedFile, error: StoreError, *, written: bool = False, told_bytes: int = 0) -> None:
+        """Enter one failure. Raises the error where every further item would meet it too."""
+        if self._exclusive and isinstance(error, AlreadyExists):
+            self._skip(file)
+            return
+        self._judge(error, written=written)
+        target = printable(_join(self._sink.path, file.target))
+        self._record(FailedItem(printable(file.source.uri), target, error.message, _bare(error)), told_bytes)
+
+    def _judge(self, error: StoreError, *, written: bool) -> None:
+        refused = written and isinstance(error, PermissionDenied) and not self._sink.is_local and not self._ledger.files
+        if error.retryable:
+            self._passing_errors += 1
+        if isinstance(error, _FATAL) or refused or self._passing_errors >= _PASSING_IN_A_ROW:
+            raise error
+
+    def _record(self, item: FailedItem, told_bytes: int = 0) -> None:
+        _log.debug("%s", item.error)
+        self._ledger.failed.append(item)
+        self._emit(Failed(item, told_bytes))
+
+    def _skip(self, file: PlannedFile) -> None:
+        self._ledger.skipped += 1
+        self._emit(Skipped(file))
+
+    # ---- moving -----------------------------------------------------------------------------------
+
+    async def _remove(self, file: PlannedFile, *, verified: bool) -> None:
+        """Remove the source of a file that was copied, if it still is what was copied."""
+        uri = file.source.uri
+        try:
+            if not verified:
+                raise UnsupportedOperation(
+                    "copied, but no checksum vouches for the bytes, so the source was kept; "
+                    "without verification, equal sizes are enough",
+                    operation="move",
+                    uri=uri,
+                )
+            if not _unchanged(file.source, await self._source.stat(uri)):
+                raise SourceChanged("it changed after it was copied, so it was kept", operation="move", uri=uri)
+            await self._source.remove(uri)
+        except StoreError as error:
+            self._fail(file, error)
+        else:
+            self._ledger.removed += 1
+
+    async def _remove_directories(self, source_path: str) -> None:
+        """Remove what is left of a tree whose files have all moved: its directories."""
+        ledger = self._ledger
+        if ledger.failed or ledger.skipped or ledger.links_skipped or ledger.special_skipped:
+            return
+        if ledger.empty_directories_skipped or not source_path.strip("/"):
+            return
+        try:
+            async with aclosing(self._source.scan(source_path)) as entries:
+                async for entry in entries:
+                    if not entry.is_dir:
+                        return  # written since the scan
+            await self._source.rmtree(source_path)
+        except NotFound:
+            return  # it went with its last file
+
+
+def _unchanged(copied: FileStat, now: FileStat) -> bool:
+    """Whether two looks saw one content: by the etag, else by size and time (a listing's may be the finer one)."""
+    if copied.etag and now.etag:
+        return copied.etag == now.etag
+    times = [look.modified.replace(microsecond=0) if look.modified else None for look in (copied, now)]
+    return copied.size_bytes == now.size_bytes and times[0] == times[1]
+
+
+def _bare(error: StoreError) -> StoreError:
+    """The error without tracebacks, its causes' too: their frames hold the content that was under way."""
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error

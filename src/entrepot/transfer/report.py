@@ -1,0 +1,148 @@
+"""What a copy has done: one frozen report, and the ledger that it is made from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from entrepot.errors import StoreError
+
+UNVERIFIED_NAMED: Final = 100
+"""How many files without a checksum are named in a report; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """One item that could not be copied. source, target: full addresses. reason: one line."""
+
+    source: str
+    target: str
+    reason: str
+    error: StoreError
+
+    def to_json(self) -> dict[str, Any]:
+        """`source`, `target`, `reason`, and `error`, the name of the error's class."""
+        return {
+            "source": self.source,
+            "target": self.target,
+            "error": type(self.error).__name__,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedFile:
+    """A file whose sizes are equal, but that no checksum vouches for. uri: of the source."""
+
+    uri: str
+    why: str
+
+
+_NONE: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    """What one copy did.
+
+    files, bytes: what is at the target now (in a dry run: what would be). skipped: targets that existed and were not
+    to be overwritten. failed: one item each. directories: empty ones that were made at the target;
+    empty_directories_skipped: those it cannot keep. links_skipped, special_skipped: symbolic links, and FIFOs,
+    sockets and devices, that were left out. removed: sources deleted after their copy.
+    verified: how files were verified → how many: a checksum's name (`md5`, `part-md5`), `server-side` where the
+    service copied by itself, or `size` where no network lay between. unverified: the first of the files whose sizes
+    alone were compared, unverified_files their number.
+    seconds: wall time.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    skipped: int = 0
+    failed: tuple[FailedItem, ...] = ()
+    directories: int = 0
+    empty_directories_skipped: int = 0
+    links_skipped: int = 0
+    special_skipped: int = 0
+    removed: int = 0
+    verified: Mapping[str, int] = field(default_factory=lambda: _NONE)
+    unverified: tuple[UnverifiedFile, ...] = ()
+    unverified_files: int = 0
+    seconds: float = 0.0
+    dry_run: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failed
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields above as JSON values, and `ok`."""
+        return {
+            "ok": self.ok,
+            "files": self.files,
+            "bytes": self.bytes,
+            "skipped": self.skipped,
+            "failed": [item.to_json() for item in self.failed],
+            "directories": self.directories,
+            "empty_directories_skipped": self.empty_directories_skipped,
+            "links_skipped": self.links_skipped,
+            "special_skipped": self.special_skipped,
+            "removed": self.removed,
+            "verified": dict(self.verified),
+            "unverified": [{"uri": file.uri, "why": file.why} for file in self.unverified],
+            "unverified_files": self.unverified_files,
+            "seconds": round(self.seconds, 6),
+            "dry_run": self.dry_run,
+        }
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The running totals of one copy."""
+
+    files: int = 0
+    size_bytes: int = 0
+    skipped: int = 0
+    directories: int = 0
+    empty_directories_skipped: int = 0
+    links_skipped: int = 0
+    special_skipped: int = 0
+    removed: int = 0
+    failed: list[FailedItem] = field(default_factory=list)
+    verified: Counter[str] = field(default_factory=Counter)
+    unverified: list[UnverifiedFile] = field(default_factory=list)
+    unverified_files: int = 0
+
+    def copied(self, size_bytes: int, method: str | None, uri: str) -> None:
+        """One more file. method: how it was verified, None where only its size was compared."""
+        self.files += 1
+        self.size_bytes += size_bytes
+        if method is not None:
+            self.verified[method] += 1
+            return
+        self.unverified_files += 1
+        if len(self.unverified) < UNVERIFIED_NAMED:
+            why = "the service vouches for no checksum of it; the sizes are equal"
+            self.unverified.append(UnverifiedFile(uri, why))
+
+    def report(self, seconds: float, *, dry_run: bool = False) -> CopyReport:
+        """The totals as they are now."""
+        return CopyReport(
+            files=self.files,
+            bytes=self.size_bytes,
+            skipped=self.skipped,
+            failed=tuple(self.failed),
+            directories=self.directories,
+            empty_directories_skipped=self.empty_directories_skipped,
+            links_skipped=self.links_skipped,
+            special_skipped=self.special_skipped,
+            removed=self.removed,
+            verified=MappingProxyType(dict(self.verified)),
+            unverified=tuple(self.unverified),
+            unverified_files=self.unverified_files,
+            seconds=seconds,
+            dry_run=dry_run,
+        )

@@ -1,0 +1,165 @@
+"""Small files: read in batches, written in batches, natively where the target can; each with its own outcome."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from entrepot.errors import StoreError
+from entrepot.models import CopyItem, FileData, FileStat, WriteItem, WriteOptions
+from entrepot.transfer.parts import Route
+from entrepot.transfer.plan import CopyOptions, MoveWhole, PlannedFile
+from entrepot.transfer.verify import SERVER_SIDE, SIZE, chain, require_equal, require_size, require_written, strongest
+
+_LATEST_S = 253_402_300_799.0
+"""The end of the year 9999: no file's time lies after it."""
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What became of one batch. copied: file, and how it was verified. failed: file, error, and whether by the read."""
+
+    copied: list[tuple[PlannedFile, str | None]] = field(default_factory=list)
+    failed: list[tuple[PlannedFile, StoreError]] = field(default_factory=list)
+
+
+class Carried:
+    """What goes with the bytes of a file: its time, its mode, and, from service to service, its type and metadata."""
+
+    def __init__(self, options: CopyOptions, *, from_disk: bool, to_disk: bool, exclusive: bool) -> None:
+        self._from_disk, self._to_disk = from_disk, to_disk
+        self._exclusive = exclusive
+        moves = options.delete_source and options.durability in (None, "none")
+        self._durability = "batch" if moves else options.durability
+
+    def options(self, listed: FileStat, told: FileStat) -> WriteOptions:
+        """How to write a file. told: what the reply to the read told, which knows more than the listing."""
+        metadata = told.metadata
+        mtime_s = _time_of(metadata.get("mtime")) if metadata else None
+        # Without a time of its own, a download gets the object's; an object gets none that its source did not have.
+        if mtime_s is None and (self._from_disk or self._to_disk) and listed.modified is not None:
+            mtime_s = listed.modified.timestamp()
+        if metadata:
+            metadata = {key: value for key, value in metadata.items() if key != "mtime"}
+        return WriteOptions(
+            content_type=told.content_type,
+            metadata=metadata,
+            mtime_s=mtime_s,
+            mode=listed.mode,
+            if_none_match=self._exclusive,
+            durability=self._durability,
+        )
+
+    def native_options(self, listed: FileStat) -> WriteOptions:
+        """How to copy a file natively: a service keeps by itself what belongs to an object."""
+        if self._from_disk:
+            return self.options(listed, listed)
+        return WriteOptions(if_none_match=self._exclusive, durability=self._durability)
+
+
+def _time_of(text: str | None) -> float | None:
+    """Seconds since 1970, as rclone writes them; None for what is no time."""
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and -_LATEST_S <= seconds <= _LATEST_S else None
+
+
+async def read_whole(
+    route: Route, job: MoveWhole
+) -> tuple[list[tuple[PlannedFile, FileData]], list[tuple[PlannedFile, StoreError]]]:
+    """Read a batch; what was read, and what could not be."""
+    files = job.files
+    weight = weight_of(route.reads.limit, len(files), local=route.source.is_local)
+    if not route.reads.passes(weight):
+        await route.reads.enter(weight)
+    results: Sequence[FileData | StoreError]
+    try:
+        results = await route.source.read_batch([file.source for file in files])
+    except StoreError as error:
+        results = [error] * len(files)
+    finally:
+        route.reads.leave(weight)
+    read: list[tuple[PlannedFile, FileData]] = []
+    failed: list[tuple[PlannedFile, StoreError]] = []
+    for file, result in zip(files, results, strict=True):
+        if isinstance(result, StoreError):
+            failed.append((file, result))
+            continue
+        try:
+            require_size(file.source, len(result.data))
+        except StoreError as error:
+            failed.append((file, error))
+        else:
+            read.append((file, result))
+    return read, failed
+
+
+async def write_whole(route: Route, carried: Carried, files: Sequence[tuple[PlannedFile, FileData]]) -> Outcomes:
+    """Write a batch that was read, and compare what both ends tell of it."""
+    items = [WriteItem(file.target, data.data, carried.options(file.source, data.stat)) for file, data in files]
+    weight = weight_of(route.writes.limit, len(items), local=route.sink.is_local)
+    if not route.writes.passes(weight):
+        await route.writes.enter(weight)
+    results: Sequence[FileStat | StoreError]
+    try:
+        results = await route.sink.write_batch(items)
+    except StoreError as error:
+        results = [error] * len(items)
+    finally:
+        route.writes.leave(weight)
+    outcomes = Outcomes()
+    from_disk, to_disk = route.source.is_local, route.sink.is_local
+    for (file, data), result in zip(files, results, strict=True):
+        if isinstance(result, StoreError):
+            outcomes.failed.append((file, result))
+            continue
+        try:
+            require_written(file.source, result)
+            method: str | None = SIZE
+            if route.verify:
+                read, written = data.stat.checksums, result.checksums
+                require_equal(read, written, uri=file.source.uri)
+                method = chain(strongest(read), strongest(written), read_locally=from_disk, written_locally=to_disk)
+        except StoreError as error:
+            outcomes.failed.append((file, error))
+        else:
+            outcomes.copied.append((file, method))
+    return outcomes
+
+
+async def copy_natively(route: Route, carried: Carried, files: Sequence[PlannedFile]) -> Outcomes:
+    """Let the target copy a batch by itself."""
+    items = [CopyItem(file.source, file.target, carried.native_options(file.source)) for file in files]
+    local = route.sink.is_local
+    weight = weight_of(route.writes.limit, len(items), local=local)
+    await route.writes.enter(weight)
+    results: Sequence[FileStat | StoreError]
+    try:
+        results = await route.sink.copy_batch(route.source, items)
+    except StoreError as error:
+        results = [error] * len(items)
+    finally:
+        route.writes.leave(weight)
+    outcomes = Outcomes()
+    for file, result in zip(files, results, strict=True):
+        if isinstance(result, StoreError):
+            outcomes.failed.append((file, result))
+            continue
+        try:
+            require_written(file.source, result)
+        except StoreError as error:
+            outcomes.failed.append((file, error))
+        else:
+            method = strongest(result.checksums) if route.verify else None
+            outcomes.copied.append((file, method or (SIZE if local else SERVER_SIDE)))
+    return outcomes
+
+
+def weight_of(limit: int, items: int, *, local: bool) -> int:
+    """How much of a gate a batch takes: a batch on this machine is one thread hop, elsewhere each item is a request."""
+    return 1 if local else min(limit, items)
