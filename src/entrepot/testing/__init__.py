@@ -1,1 +1,62 @@
-"""For authors of flavors: the contract as tests, and real servers to run it on."""
+"""For authors of flavors: the contract as tests, and real servers to run them on.
+
+    from entrepot.testing import ArtifactStoreContract, FolderHooks, ObjectClientContract, S3Hooks
+
+It needs `entrepot[testing]`, and each server its own package (see `entrepot.testing.servers`).
+Names resolve when they are first used, so that the servers can be had without pytest.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from entrepot.testing.clients import ObjectClientContract
+    from entrepot.testing.contract import ArtifactStoreContract
+    from entrepot.testing.hooks import FolderHooks, S3Hooks
+    from entrepot.testing.raw_s3 import RawS3
+    from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
+
+_HOMES = {
+    "ArtifactStoreContract": "contract",
+    "FolderHooks": "hooks",
+    "ObjectClientContract": "clients",
+    "RawS3": "raw_s3",
+    "S3Hooks": "hooks",
+    "Server": "servers",
+    "juicefs_gateway": "servers",
+    "moto_s3": "servers",
+    "rclone_s3": "servers",
+}
+
+__all__ = [
+    "ArtifactStoreContract",
+    "FolderHooks",
+    "ObjectClientContract",
+    "RawS3",
+    "S3Hooks",
+    "Server",
+    "juicefs_gateway",
+    "moto_s3",
+    "rclone_s3",
+]
+
+_RULES = (
+    "bulk", "client_rules", "clients", "lifecycle", "listing", "moving", "naming", "reading", "removing", "rules", "uploads", "writing",
+)  # fmt: skip
+
+if "pytest" in sys.modules:
+    import pytest
+
+    # Pytest shows the values of a failed assertion only in modules that it was told of before their import.
+    pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _RULES))
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{home}"), name)

@@ -1,0 +1,88 @@
+"""Ready-made raw hooks for stores over S3 and over a folder."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from entrepot.paths import TEMPORARY_PREFIX, split_uri
+from entrepot.testing.rules import StoreRules
+
+if TYPE_CHECKING:
+    import pytest
+
+    from entrepot.testing.raw_s3 import RawS3
+    from entrepot.testing.servers import Server
+
+
+class S3Hooks(StoreRules):
+    """Looks into a bucket with the plainest client. The `store` fixture calls `look_into` first."""
+
+    server: Server
+    raw: RawS3
+    root: str
+
+    def look_into(self, server: Server, uri: str) -> None:
+        """Remember where the store under test keeps its objects. uri: its root."""
+        _, bucket, self.root = split_uri(uri)
+        self.server, self.raw = server, server.bucket(bucket)
+        self.secret_texts = [server.secret]
+
+    async def raw_read(self, uri: str) -> bytes:
+        return await anyio.to_thread.run_sync(self.raw.get, split_uri(uri)[2])
+
+    async def raw_write(self, uri: str, data: bytes) -> None:
+        await anyio.to_thread.run_sync(self.raw.put, split_uri(uri)[2], data)
+
+    async def raw_exists(self, uri: str) -> bool:
+        return await anyio.to_thread.run_sync(self.raw.exists, split_uri(uri)[2])
+
+    async def raw_list(self) -> list[str]:
+        keys = await anyio.to_thread.run_sync(self.raw.keys, self.root + "/" if self.root else "")
+        return [f"s3://{self.raw.bucket}/{key}" for key in keys if not key.endswith("/")]
+
+    async def raw_uploads(self) -> list[str]:
+        found = await anyio.to_thread.run_sync(self.raw.uploads, self.root + "/" if self.root else "")
+        return [f"s3://{self.raw.bucket}/{key} {upload}" for key, upload in found]
+
+    def give_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", self.server.key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", self.server.secret)
+
+
+class FolderHooks(StoreRules):
+    """Looks into a folder with the builtin `open`. The `store` fixture sets `folder` first."""
+
+    folder: Path
+
+    async def raw_read(self, uri: str) -> bytes:
+        return await anyio.to_thread.run_sync(Path(uri).read_bytes)
+
+    async def raw_write(self, uri: str, data: bytes) -> None:
+        await anyio.to_thread.run_sync(_write, Path(uri), data)
+
+    async def raw_exists(self, uri: str) -> bool:
+        return await anyio.to_thread.run_sync(Path(uri).is_file)
+
+    async def raw_list(self) -> list[str]:
+        return [path for path in await self._files() if TEMPORARY_PREFIX not in path]
+
+    async def raw_temporaries(self) -> list[str]:
+        return [path for path in await self._files() if TEMPORARY_PREFIX in path]
+
+    async def _files(self) -> list[str]:
+        return await anyio.to_thread.run_sync(partial(_files_below, self.folder))
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def _files_below(folder: Path) -> list[str]:
+    found = [os.path.join(top, name) for top, _, names in os.walk(folder) for name in names]
+    return sorted(found, key=os.fsencode)

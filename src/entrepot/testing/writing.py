@@ -1,0 +1,449 @@
+"""The store contract, writing: the commit rule, the modes, options, and what is told of a write."""
+
+from __future__ import annotations
+
+import gc
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from entrepot.errors import (
+    AlreadyExists,
+    IsADirectory,
+    PreconditionFailed,
+    StoreError,
+    UnsupportedOperation,
+)
+from entrepot.models import MIB, Capabilities, WriteOptions
+from entrepot.testing.rules import LARGE, StoreRules
+
+if TYPE_CHECKING:
+    from entrepot.contract import BaseArtifactStore
+
+
+class Interrupted(Exception):
+    """What ends a write in these tests."""
+
+
+SIZES = pytest.mark.parametrize("data", [b"new content", LARGE], ids=["small", "large"])
+
+
+class CommitRules(StoreRules):
+    """A write becomes visible in one step, by `close()` or a clean exit, and by nothing else."""
+
+    @pytest.fixture(params=["over nothing", "over an old file"])
+    async def before(self, request: pytest.FixtureRequest, store: BaseArtifactStore) -> dict[str, bytes]:
+        """What is there before the write, and must be there after a failed one."""
+        if request.param == "over nothing":
+            return {}
+        await self.raw_write(self.uri(store, "dir/f"), b"old content")
+        return {"dir/f": b"old content"}
+
+    async def unchanged(self, store: BaseArtifactStore, before: dict[str, bytes]) -> None:
+        assert await self.files_of(store) == before
+        await self.no_litter_stays()
+
+    @SIZES
+    async def test_nothing_is_visible_until_a_clean_exit(
+        self, store: BaseArtifactStore, before: dict[str, bytes], data: bytes
+    ) -> None:
+        async with store.open("dir/f", "wb") as file:
+            await file.write(data)
+            assert await self.files_of(store) == before
+        assert await self.files_of(store) == {"dir/f": data}
+        await self.no_litter_stays()
+
+    async def test_nothing_is_visible_until_close(self, store: BaseArtifactStore, before: dict[str, bytes]) -> None:
+        file = await store.open("dir/f", "w")
+        await file.write("text é")
+        assert await self.files_of(store) == before
+        await file.close()
+        assert await self.files_of(store) == {"dir/f": "text é".encode()}
+
+    @SIZES
+    async def test_an_exception_commits_nothing(
+        self, store: BaseArtifactStore, before: dict[str, bytes], data: bytes
+    ) -> None:
+        with pytest.raises(Interrupted):
+            async with store.open("dir/f", "wb") as file:
+                await file.write(data)
+                raise Interrupted
+        assert file.closed
+        await self.unchanged(store, before)
+
+    async def test_an_exception_in_text_mode_commits_nothing(
+        self, store: BaseArtifactStore, before: dict[str, bytes]
+    ) -> None:
+        with pytest.raises(Interrupted):
+            async with store.open("dir/f", "w", encoding="utf-16") as file:
+                await file.write("new")
+                raise Interrupted
+        await self.unchanged(store, before)
+
+    async def test_text_that_cannot_be_encoded_commits_nothing(
+        self, store: BaseArtifactStore, before: dict[str, bytes]
+    ) -> None:
+        with pytest.raises(UnicodeEncodeError):
+            async with store.open("dir/f", "w", encoding="ascii") as file:
+                await file.write("plain")
+                await file.write("é")
+        await self.unchanged(store, before)
+
+    @SIZES
+    async def test_a_cancellation_commits_nothing(
+        self, store: BaseArtifactStore, before: dict[str, bytes], data: bytes
+    ) -> None:
+        with anyio.CancelScope() as scope:
+            async with store.open("dir/f", "wb") as file:
+                await file.write(data)
+                scope.cancel()
+                await anyio.lowlevel.checkpoint()
+        assert scope.cancelled_caught
+        await self.unchanged(store, before)
+
+    @pytest.mark.parametrize("turns", [1, 2, 5, 20])
+    async def test_a_write_cancelled_under_way_commits_all_or_nothing(
+        self, store: BaseArtifactStore, before: dict[str, bytes], turns: int
+    ) -> None:
+        async def write() -> None:
+            await store.write_bytes("dir/f", LARGE)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write)
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        assert await self.files_of(store) in (before, {"dir/f": LARGE})
+        await self.no_litter_stays()
+
+    @SIZES
+    async def test_an_aborted_writer_commits_nothing(
+        self, store: BaseArtifactStore, before: dict[str, bytes], data: bytes
+    ) -> None:
+        file = await store.open("dir/f", "wb")
+        await file.write(data)
+        await file.abort()
+        await file.abort()
+        await file.close()
+        assert file.closed
+        await self.unchanged(store, before)
+
+    @SIZES
+    async def test_a_dropped_writer_commits_nothing(
+        self, store: BaseArtifactStore, before: dict[str, bytes], data: bytes
+    ) -> None:
+        file = await store.open("dir/f", "wb")
+        await file.write(data)
+        del file
+        gc.collect()
+        await store.exists("dir/f")
+        await self.unchanged(store, before)
+
+    async def test_a_dropped_text_writer_commits_nothing(
+        self, store: BaseArtifactStore, before: dict[str, bytes]
+    ) -> None:
+        file = await store.open("dir/f", "w")
+        await file.write("text")
+        del file
+        gc.collect()
+        await store.exists("dir/f")
+        await self.unchanged(store, before)
+
+    async def test_an_opening_never_used_does_nothing(self, store: BaseArtifactStore, before: dict[str, bytes]) -> None:
+        opening = store.open("dir/f", "wb")
+        del opening
+        gc.collect()
+        await self.unchanged(store, before)
+
+    async def test_closing_twice_commits_once(self, store: BaseArtifactStore) -> None:
+        file = await store.open("f", "wb")
+        await file.write(b"mine")
+        await file.close()
+        await self.raw_write(self.uri(store, "f"), b"someone else's")
+        await file.close()
+        await file.abort()
+        assert await self.files_of(store) == {"f": b"someone else's"}
+
+    async def test_a_closed_or_aborted_writer_takes_no_more(self, store: BaseArtifactStore) -> None:
+        file = await store.open("f", "wb")
+        await file.close()
+        with pytest.raises(ValueError, match="closed"):
+            await file.write(b"more")
+        file = await store.open("g", "wb")
+        await file.abort()
+        with pytest.raises(ValueError, match="closed"):
+            await file.write(b"more")
+        assert await self.files_of(store) == {"f": b""}
+
+    async def test_two_writers_never_mix(self, store: BaseArtifactStore) -> None:
+        contents = [b"1" * (12 * MIB), b"2" * (11 * MIB), b"3" * 100, b"4" * 50]
+
+        async def write(data: bytes) -> None:
+            async with store.open("f", "wb") as file:
+                for start in range(0, len(data), MIB):
+                    await file.write(data[start : start + MIB])
+
+        async with anyio.create_task_group() as tasks:
+            for data in contents:
+                tasks.start_soon(write, data)
+        assert await self.raw_read(self.uri(store, "f")) in contents
+        assert await self.raw_list() == [self.uri(store, "f")]
+        await self.no_litter_stays()
+
+
+class WritingRules(StoreRules):
+    """Modes, sizes, options and results."""
+
+    async def test_missing_parents_are_made(self, store: BaseArtifactStore) -> None:
+        async with store.open("a/b/c", "wb") as file:
+            await file.write(b"x")
+        await store.write_bytes("d/e/f", b"y")
+        assert await self.files_of(store) == {"a/b/c": b"x", "d/e/f": b"y"}
+
+    @pytest.mark.parametrize("mode", ["w", "wb"])
+    async def test_writing_nothing_makes_an_empty_file(self, store: BaseArtifactStore, mode: str) -> None:
+        async with store.open("empty", mode):
+            pass
+        await store.write_bytes("empty2", b"")
+        assert await self.files_of(store) == {"empty": b"", "empty2": b""}
+
+    @pytest.mark.parametrize("chunk", [7_777, MIB, 5 * MIB + 1, 32 * MIB])
+    async def test_a_file_of_several_parts_is_written_in_chunks_of_any_size(
+        self, store: BaseArtifactStore, chunk: int
+    ) -> None:
+        data = LARGE if chunk >= MIB else LARGE[: 9 * MIB]
+        async with store.open("large", "wb") as file:
+            for start in range(0, len(data), chunk):
+                piece = data[start : start + chunk]
+                assert await file.write(piece) == len(piece)
+            assert file.tell() == len(data)
+        assert await self.raw_read(self.uri(store, "large")) == data
+        await self.no_litter_stays()
+
+    @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+    async def test_every_kind_of_buffer_is_written(self, store: BaseArtifactStore, kind: Callable[..., Any]) -> None:
+        async with store.open("f", "wb") as file:
+            assert await file.write(kind(b"bytes")) == 5
+        told = await store.write_bytes("g", kind(b"bytes"))
+        assert told.size_bytes == 5
+        assert await self.files_of(store) == {"f": b"bytes", "g": b"bytes"}
+
+    async def test_a_buffer_may_be_reused_after_write(self, store: BaseArtifactStore) -> None:
+        buffer = bytearray(b"first ")
+        async with store.open("f", "wb") as file:
+            await file.write(buffer)
+            buffer[:] = b"second"
+            await file.write(memoryview(buffer))
+            buffer[:] = b"third "
+        assert await self.raw_read(self.uri(store, "f")) == b"first second"
+
+    @pytest.mark.parametrize("newline", [None, "", "\n", "\r", "\r\n"])
+    async def test_text_is_written_with_the_newline_asked_for(
+        self, store: BaseArtifactStore, newline: str | None
+    ) -> None:
+        text = "one\ntwo é\n"
+        async with store.open("t", "w", newline=newline) as file:
+            assert await file.write(text) == len(text)
+        expected = text if newline in (None, "") else text.replace("\n", newline)
+        assert await self.raw_read(self.uri(store, "t")) == expected.encode()
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "utf-8-sig"])
+    async def test_text_is_encoded_as_the_builtin_does(self, store: BaseArtifactStore, encoding: str) -> None:
+        async with store.open("t", "w", encoding=encoding) as file:
+            await file.write("caf")
+            await file.write("é\n")
+        assert await self.raw_read(self.uri(store, "t")) == "café\n".encode(encoding)
+
+    async def test_text_is_for_text_and_bytes_for_bytes(self, store: BaseArtifactStore) -> None:
+        wrong: Any = b"bytes"
+        with pytest.raises((TypeError, AttributeError)):
+            async with store.open("t", "w") as text:
+                await text.write(wrong)
+        wrong = "text"
+        with pytest.raises(TypeError):
+            async with store.open("t", "wb") as file:
+                await file.write(wrong)
+        assert await self.raw_list() == []
+
+    # ---- x, a, conditions ----------------------------------------------------------------------------------
+
+    async def test_x_creates_a_new_file_or_is_declared_unsupported(
+        self, store: BaseArtifactStore, capabilities: Capabilities
+    ) -> None:
+        if not capabilities.exclusive_create:
+            for attempt in (
+                lambda: store.open("f", "xb"),
+                lambda: store.write_bytes("f", b"x", WriteOptions(if_none_match=True)),
+            ):
+                with pytest.raises(UnsupportedOperation):
+                    await attempt()
+            assert await self.raw_list() == []
+            return
+        async with store.open("dir/f", "x") as file:
+            await file.write("mine")
+        await store.write_bytes("dir/g", b"mine", WriteOptions(if_none_match=True))
+        assert await self.files_of(store) == {"dir/f": b"mine", "dir/g": b"mine"}
+
+    @pytest.mark.parametrize("data", [b"", b"mine", LARGE], ids=["empty", "small", "large"])
+    async def test_x_never_replaces(self, store: BaseArtifactStore, capabilities: Capabilities, data: bytes) -> None:
+        await self.raw_write(self.uri(store, "f"), b"old")
+        refusal: type[StoreError] = AlreadyExists if capabilities.exclusive_create else UnsupportedOperation
+        with pytest.raises(refusal):
+            async with store.open("f", "xb") as file:
+                await file.write(data)
+        with pytest.raises(refusal):
+            await store.write_bytes("f", data, WriteOptions(if_none_match=True))
+        assert await self.files_of(store) == {"f": b"old"}
+        await self.no_litter_stays()
+
+    async def test_x_has_one_winner_of_twenty(self, store: BaseArtifactStore, capabilities: Capabilities) -> None:
+        if not capabilities.exclusive_create:
+            return  # `test_x_creates_a_new_file_or_is_declared_unsupported` says what holds then
+        winners: list[bytes] = []
+
+        async def race(number: int) -> None:
+            data = b"racer %d" % number
+            try:
+                async with store.open("prize", "xb") as file:
+                    await file.write(data)
+            except AlreadyExists:
+                return
+            winners.append(data)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(race, number)
+        assert len(winners) == 1
+        assert await self.files_of(store) == {"prize": winners[0]}
+        await self.no_litter_stays()
+
+    async def test_a_appends_or_is_declared_unsupported(
+        self, store: BaseArtifactStore, capabilities: Capabilities
+    ) -> None:
+        await self.raw_write(self.uri(store, "f"), b"old ")
+        if not capabilities.append:
+            for mode in ("a", "ab"):
+                with pytest.raises(UnsupportedOperation):
+                    await store.open("f", mode)
+            assert await self.files_of(store) == {"f": b"old "}
+            return
+        async with store.open("f", "a") as file:
+            await file.write("new")
+        async with store.open("dir/g", "ab") as binary:
+            await binary.write(b"made")
+        assert await self.files_of(store) == {"f": b"old new", "dir/g": b"made"}
+
+    async def test_a_write_pinned_to_an_etag_is_kept_or_declared_unsupported(
+        self, store: BaseArtifactStore, capabilities: Capabilities
+    ) -> None:
+        await store.write_bytes("f", b"one")
+        first = (await store.stat("f")).etag
+        if not capabilities.conditional_write:
+            with pytest.raises(UnsupportedOperation):
+                await store.write_bytes("f", b"two", WriteOptions(if_match=first or "any"))
+            assert await self.files_of(store) == {"f": b"one"}
+            return
+        assert first is not None
+        await store.write_bytes("f", b"two", WriteOptions(if_match=first))
+        with pytest.raises(PreconditionFailed):
+            await store.write_bytes("f", b"three", WriteOptions(if_match=first))
+        with pytest.raises(PreconditionFailed):
+            async with store.open("f", "wb", options=WriteOptions(if_match=first)) as file:
+                await file.write(b"three")
+        assert await self.files_of(store) == {"f": b"two"}
+
+    # ---- options and results -------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("size", [4, len(LARGE)], ids=["small", "large"])
+    async def test_metadata_and_content_type_are_kept_or_declared_dropped(
+        self, store: BaseArtifactStore, capabilities: Capabilities, size: int
+    ) -> None:
+        options = WriteOptions(content_type="text/csv", metadata={"color": "blue", "run-id": "7 a/b"})
+        await store.write_bytes("f", LARGE[:size], options)
+        async with store.open("g", "wb", options=options) as file:
+            await file.write(LARGE[:size])
+        for path in ("f", "g"):
+            found = await store.stat(path)
+            if capabilities.metadata:
+                assert found.metadata["color"] == "blue"
+                assert found.metadata["run-id"] == "7 a/b"
+            else:
+                assert "color" not in found.metadata
+            if capabilities.content_type:
+                assert found.content_type == "text/csv"
+
+    async def test_a_time_given_is_kept_as_the_files_own_or_in_metadata(
+        self, store: BaseArtifactStore, capabilities: Capabilities
+    ) -> None:
+        await store.write_bytes("f", b"x", WriteOptions(mtime_s=1_600_000_000.5))
+        found = await store.stat("f")
+        if "mtime" in found.metadata:
+            assert float(found.metadata["mtime"]) == 1_600_000_000.5
+        elif capabilities.metadata or store.is_local:
+            assert found.modified is not None
+            assert found.modified.timestamp() == 1_600_000_000.5
+
+    async def test_a_mode_given_is_kept_where_files_have_one(self, store: BaseArtifactStore) -> None:
+        await store.write_bytes("f", b"x", WriteOptions(mode=0o640))
+        assert (await store.stat("f")).mode in (None, 0o640)
+
+    @pytest.mark.parametrize("size", [0, 5, len(LARGE)])
+    async def test_write_bytes_tells_what_stat_tells(self, store: BaseArtifactStore, size: int) -> None:
+        told = await store.write_bytes("dir/f", LARGE[:size])
+        found = await store.stat("dir/f")
+        assert (told.uri, told.size_bytes) == (self.uri(store, "dir/f"), size)
+        assert told.etag in (None, found.etag)
+
+    # ---- where something else is in the way ----------------------------------------------------------------
+
+    async def test_writing_over_a_directory_is_an_error_where_directories_are_real(
+        self, store: BaseArtifactStore, capabilities: Capabilities
+    ) -> None:
+        await self.fill(store, ["dir/x"])
+        if capabilities.directories == "implied" and self.keeps_file_beside_directory:
+            await store.write_bytes("dir", b"beside")
+            assert await self.files_of(store) == {"dir": b"beside", "dir/x": b"dir/x"}
+            return
+        kind = IsADirectoryError if capabilities.directories == "real" else StoreError
+        with pytest.raises(kind):
+            await store.write_bytes("dir", b"beside")
+        with pytest.raises(kind):
+            async with store.open("dir", "wb") as file:
+                await file.write(b"beside")
+        assert await self.files_of(store) == {"dir/x": b"dir/x"}
+        await self.no_litter_stays()
+
+    async def test_writing_below_a_file_is_an_error_where_directories_are_real(
+        self, store: BaseArtifactStore, capabilities: Capabilities
+    ) -> None:
+        await self.fill(store, ["file"])
+        if capabilities.directories == "implied" and self.keeps_file_beside_directory:
+            await store.write_bytes("file/x", b"below")
+            assert await self.files_of(store) == {"file": b"file", "file/x": b"below"}
+            return
+        real = capabilities.directories == "real"
+        with pytest.raises((FileExistsError, NotADirectoryError) if real else StoreError):
+            await store.write_bytes("file/x", b"below")
+        assert await self.files_of(store) == {"file": b"file"}
+        await self.no_litter_stays()
+
+    async def test_the_root_cannot_be_written(self, store: BaseArtifactStore) -> None:
+        with pytest.raises(IsADirectory):
+            await store.write_bytes("", b"x")
+        with pytest.raises(IsADirectory):
+            await store.open(store.path, "wb")
+        assert await self.raw_list() == []
+
+    async def test_a_zip_archive_can_be_written_through_a_buffer(self, store: BaseArtifactStore) -> None:
+        import zipfile
+
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("inner", b"content")
+        await store.write_bytes("archive.zip", packed.getbuffer())
+        with zipfile.ZipFile(io.BytesIO(await store.read_bytes("archive.zip"))) as archive:
+            assert archive.read("inner") == b"content"
