@@ -108,8 +108,8 @@ class ObjectClient(ABC):
     ) -> ObjectStat:
         """Copy one object up to `limits.copy_max_bytes` on the service's side; `copies_from` said that it can.
 
-        options: None, or neither metadata nor type in it, keeps the source's. options.if_none_match is honoured only where
-        `capabilities.exclusive_copy`. source_etag pins the source: PreconditionFailed where it changed.
+        options: None, or neither metadata nor type in it, keeps the source's. options.if_none_match is honoured only
+        where `capabilities.exclusive_copy`. source_etag pins the source: PreconditionFailed where it changed.
         """
 
     @abstractmethod

@@ -1,0 +1,212 @@
+"""Multipart uploads that are completed or aborted, never left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+import anyio
+
+from entrepot.errors import StoreError
+from entrepot.models import MIB, NO_OPTIONS, Buffer, ByteRange, Limits, ObjectStat, Part, Upload, WriteOptions
+from entrepot.objects.client import ObjectClient
+from entrepot.objects.waves import wave
+
+_log = logging.getLogger(__name__)
+
+ABORT_S: Final = 10.0
+"""How long an abort may take when the work that it ends was cancelled."""
+
+_CREATE_GRACE_S: Final = 5.0
+"""How long a cancelled create may go on, so that its upload is known and can be aborted."""
+
+_COPY_PART_BYTES: Final = 256 * MIB
+_COPY_PARTS_AT_ONCE: Final = 8
+
+
+class OpenUpload:
+    """One multipart upload: created, filled with parts, then completed or aborted.
+
+    Parts may be put concurrently; nothing is kept of them but number, size and etag.
+    """
+
+    def __init__(
+        self, client: ObjectClient, key: str, options: WriteOptions = NO_OPTIONS, size_bytes: int | None = None
+    ) -> None:
+        self.client, self.key, self.options, self.size_bytes = client, key, options, size_bytes
+        self.upload: Upload | None = None
+        self.parts: dict[int, Part] = {}
+
+    async def create(self) -> None:
+        """Begin the upload; a cancellation that comes meanwhile waits for its id, then aborts it. Requests: 1."""
+        failures: list[StoreError] = []
+        done = anyio.Event()
+        scope = anyio.CancelScope(shield=True)
+
+        async def run() -> None:
+            with scope:
+                try:
+                    self.upload = await self.client.create_upload(self.key, self.options)
+                except StoreError as error:
+                    failures.append(error)
+            done.set()
+
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(run)
+                try:
+                    await done.wait()
+                except BaseException:
+                    scope.deadline = anyio.current_time() + _CREATE_GRACE_S
+                    raise
+        except BaseException:
+            await self.abort()
+            raise
+        if failures:
+            raise failures[0]
+        if self.upload is not None and self.upload.size_bytes != self.size_bytes:
+            self.upload = replace(self.upload, size_bytes=self.size_bytes)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the service holds something that must be completed or aborted."""
+        return self.upload is not None
+
+    def _opened(self) -> Upload:
+        if self.upload is None:
+            raise StoreError("the upload is not open", operation="put_part", uri=self.client.uri(self.key))
+        return self.upload
+
+    async def put(self, number: int, data: Buffer) -> None:
+        """Upload one part; number: 1-based. Requests: 1."""
+        self.parts[number] = await self.client.put_part(self._opened(), number, data)
+
+    async def put_copy(self, number: int, source: ObjectClient, key: str, span: ByteRange, etag: str | None) -> None:
+        """Have the service copy one part from another object. Requests: 1."""
+        upload = self._opened()
+        self.parts[number] = await self.client.copy_part(upload, number, source, key, span, source_etag=etag)
+
+    async def complete(self) -> ObjectStat:
+        """Publish the object. Requests: 1. After a failure the upload is still open: abort it."""
+        parts = [self.parts[number] for number in sorted(self.parts)]
+        stat = await self.client.complete_upload(self._opened(), parts)
+        self.upload = None
+        composite = composite_md5(parts)
+        if composite is not None and stat.etag is not None and stat.etag.strip('"') == composite:
+            # The service made this etag from the parts it holds, and each part's etag is the MD5 of what was sent.
+            return replace(stat, checksums={**stat.checksums, "part-md5": composite})
+        return stat
+
+    async def abort(self) -> None:
+        """Drop what was uploaded; shielded from cancellation and bounded in time. Never raises a StoreError."""
+        upload = self.upload
+        if upload is None:
+            return
+        with anyio.move_on_after(ABORT_S, shield=True) as scope:
+            await _abort(self.client, upload)
+        if scope.cancelled_caught:
+            _warn_left_behind(self.client, upload, "no answer in time")
+        self.upload = None
+
+
+async def _abort(client: ObjectClient, upload: Upload) -> None:
+    try:
+        await client.abort_upload(upload)
+    except StoreError as error:
+        _warn_left_behind(client, upload, str(error))
+
+
+def _warn_left_behind(client: ObjectClient, upload: Upload, reason: str) -> None:
+    _log.warning("an unfinished upload stays at %s: %s", client.uri(upload.key), reason)
+
+
+def composite_md5(parts: Sequence[Part]) -> str | None:
+    """S3's etag of an object of these parts, if each part's own etag was the MD5 of the bytes sent.
+
+    Source: Amazon S3 User Guide, "Checking object integrity", multipart uploads.
+    """
+    if not parts or any(part.md5 is None or part.etag.strip('"') != part.md5 for part in parts):
+        return None
+    digests = b"".join(bytes.fromhex(part.md5 or "") for part in parts)
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+async def copy_in_parts(
+    client: ObjectClient, key: str, source: ObjectClient, stat: ObjectStat, options: WriteOptions
+) -> ObjectStat:
+    """Copy a large object on the service's side, part by part, pinned to the etag seen.
+
+    Requests: 2, and 1 for each 256 MiB. A failure or a cancellation aborts the upload.
+    """
+    opened = OpenUpload(client, key, options, stat.size_bytes)
+    await opened.create()
+    try:
+        spans = _copy_spans(client.limits, stat.size_bytes)
+        for first in range(0, len(spans), _COPY_PARTS_AT_ONCE):
+            group = enumerate(spans[first : first + _COPY_PARTS_AT_ONCE], first + 1)
+            await wave([partial(opened.put_copy, number, source, stat.key, span, stat.etag) for number, span in group])
+        return await opened.complete()
+    except BaseException:
+        await opened.abort()
+        raise
+
+
+def _copy_spans(limits: Limits, size_bytes: int) -> list[ByteRange]:
+    part = min(limits.part_max_bytes, max(_COPY_PART_BYTES, limits.part_size_bytes(size_bytes)))
+    return [ByteRange(start, min(start + part, size_bytes)) for start in range(0, size_bytes, part)]
+
+
+class AbandonedUploads:
+    """Uploads whose writers were dropped, to be aborted where something can be awaited again.
+
+    A finaliser may run in any thread, with any lock held, so that nothing here takes a lock: a deque's ends are atomic.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[OpenUpload] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting or self._tasks)
+
+    def add(self, upload: OpenUpload, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the upload aborted on its loop; if that has ended, by the next `settle`."""
+        self._waiting.append(upload)
+        if not loop.is_closed():
+            try:
+                loop.call_soon_threadsafe(self._start, loop)
+            except RuntimeError:
+                _log.debug("a loop closed before the abort of %s could be scheduled on it", upload.key)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._waiting:
+            task = loop.create_task(self._abort_waiting())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _abort_waiting(self) -> None:
+        while self._waiting:
+            try:
+                upload = self._waiting.popleft()
+            except IndexError:  # another loop was faster
+                return
+            try:
+                await upload.abort()
+            except BaseException:  # the loop ends: the next one does it
+                self._waiting.append(upload)
+                raise
+
+    async def settle(self) -> None:
+        """Abort what waits, and wait for the aborts that run on this loop."""
+        await self._abort_waiting()
+        loop = asyncio.get_running_loop()
+        for task in [one for one in tuple(self._tasks) if one.get_loop() is loop]:
+            await asyncio.wait([task])
+        for task in [one for one in tuple(self._tasks) if one.get_loop().is_closed()]:
+            self._tasks.discard(task)
