@@ -45,7 +45,9 @@ def command(body: Body, *, connects: bool = True) -> Callable[..., int]:
         arguments = {name: _taken(group, values) for name, group in groups.items()}
         return _execute(body, {**arguments, **values}, connection, common)
 
-    call.__name__, call.__doc__, call.__module__ = body.__name__, body.__doc__, body.__module__
+    # A line of \b keeps the help formatter from filling the paragraph below it; a docstring spells it out.
+    call.__doc__ = (body.__doc__ or "").replace("\\b\n", "\b\n")
+    call.__name__, call.__module__ = body.__name__, body.__module__
     call.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]
     call.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": int}
     return call

@@ -21,7 +21,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what wo
 
 
 async def cat(session: Session, addresses: Addresses) -> int:
-    """Write files to standard output, one after another, byte for byte."""
+    """Write files to standard output, byte for byte."""
     session.expect_s3(addresses)
 
     async def show(place: Place) -> None:
@@ -41,7 +41,7 @@ async def stream_out(session: Session, place: Place) -> int:
 
 
 async def stat(session: Session, addresses: Addresses) -> int:
-    """Show what is known of files and directories: size, time, etag, type, metadata, checksums.
+    """Show what is known of files and directories.
 
     --json: uri, type, and where known size_bytes, modified, etag, version, content_type, metadata, checksums, mode.
     """

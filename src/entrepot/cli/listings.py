@@ -28,15 +28,16 @@ _MAGIC: Final = re.compile(r"[*?\[]")
 async def ls(
     session: Session,
     *,
-    address: Annotated[str, typer.Argument(metavar="[ADDRESS]", help="A directory or a file.")] = ".",
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", hidden=True)] = ".",
     long: Annotated[bool, typer.Option("--long", "-l", help="Size, time in UTC, and name.")] = False,
     recursive: Recursive = False,
     human: Human = False,
     exact: Exact = False,
 ) -> int:
-    """List the names in a directory, sorted; directories end in /.
+    """List the names in a directory, sorted.
 
-    With -r, everything below it, by paths relative to ADDRESS. --json: per entry name, uri, type (file or
+    ADDRESS is a directory (the current one by default) or a file. Directories end in /. With -r, everything below it,
+    by paths relative to ADDRESS. --json: per entry name, uri, type (file or
     directory), and where known size_bytes, modified, etag, content_type, checksums, mode.
     """
     session.expect_s3([address])
@@ -66,12 +67,14 @@ def _show_entry(session: Session, entry: FileStat, name: str, *, long: bool, hum
 
 async def tree(
     session: Session,
-    address: Annotated[str, typer.Argument(metavar="[ADDRESS]", help="A directory.")] = ".",
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", hidden=True)] = ".",
     depth: Annotated[
         str | None, typer.Option("--depth", "-d", metavar="N", help="Directories deeper than N levels stay closed.")
     ] = None,
 ) -> int:
     """Draw a directory and what is below it as a tree.
+
+    ADDRESS is the current directory by default.
 
     --json: per entry name, uri, type and level (1 for what is directly in ADDRESS).
     """
@@ -145,12 +148,14 @@ class _Usage:
 
 async def du(
     session: Session,
-    addresses: Annotated[list[str] | None, typer.Argument(metavar="[ADDRESS]...", help="Directories or files.")] = None,
+    addresses: Annotated[list[str] | None, typer.Argument(metavar="ADDRESS", hidden=True)] = None,
     summarize: Annotated[bool, typer.Option("--summarize", "-s", help="Only the total of each address.")] = False,
     human: Human = False,
     exact: Exact = False,
 ) -> int:
-    """Add up the sizes of files: of each name in a directory, and in total.
+    """Add up the sizes of files.
+
+    Of each name in a directory (the current one by default), and in total.
 
     --json: per line name, uri, size_bytes, files and total (true for the sum of an address).
     """
@@ -192,9 +197,11 @@ async def _add_up(session: Session, place: Place, *, summarize: bool, human: boo
 
 async def glob(
     session: Session,
-    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Quote it, or the shell expands it.")],
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", hidden=True)],
 ) -> int:
-    """Print the addresses that match: * and ? within a name, [abc], ** over any number of directories.
+    """Print the addresses that match a pattern.
+
+    * and ? match within a name, as does [abc]; ** any number of directories. Quote PATTERN, or the shell expands it.
 
     What is found has the form of PATTERN, so that it can be given to other commands. Nothing found is exit code 1.
     --json: address and uri.

@@ -19,10 +19,8 @@ from entrepot.cli.failures import WrongUse
 CONNECTION_PANEL: Final = "S3 (the standard AWS_* variables work by themselves)"
 OUTPUT_PANEL: Final = "Output"
 
-Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="A local path, s3://bucket/key, or NAME:path.")]
-Addresses = Annotated[
-    list[str], typer.Argument(metavar="ADDRESS...", help="Local paths, s3://bucket/key, or NAME:path.")
-]
+# Arguments are told by the usage line and the command's description; a list of them would only repeat their types.
+Addresses = Annotated[list[str], typer.Argument(metavar="ADDRESS", hidden=True)]
 
 
 @dataclass(frozen=True, slots=True)

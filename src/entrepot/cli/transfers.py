@@ -29,13 +29,18 @@ TRANSFER_PANEL: Final = "How to copy"
 _CHUNK_BYTES: Final = MIB
 _DURABILITIES: Final = ("full", "batch", "none")
 
-Places = Annotated[list[str], typer.Argument(metavar="SRC... DST", help="Sources and one target, or - for a stream.")]
+Sources = Annotated[list[str] | None, typer.Argument(metavar="SRC", hidden=True)]
+Target = Annotated[str, typer.Argument(metavar="DST", hidden=True)]
 Into = Annotated[
     str | None,
     typer.Option("--into", metavar="DIR", help="Put each source below DIR by its name; every argument is a source."),
 ]
 NoOverwrite = Annotated[
     bool, typer.Option("--no-overwrite", help="Leave targets that exist as they are.", rich_help_panel=TRANSFER_PANEL)
+]
+
+NoVerify = Annotated[
+    bool, typer.Option("--no-verify", help="Compare sizes, not checksums.", rich_help_panel=TRANSFER_PANEL)
 ]
 
 
@@ -45,11 +50,15 @@ class Effort:
 
     concurrency: Annotated[
         str | None,
-        typer.Option("--concurrency", metavar="N", help="Requests in flight (32).", rich_help_panel=TRANSFER_PANEL),
+        typer.Option(
+            "--concurrency", metavar="N", help="Requests in flight (32 by default).", rich_help_panel=TRANSFER_PANEL
+        ),
     ] = None
     memory: Annotated[
         str | None,
-        typer.Option("--memory", metavar="SIZE", help="Content held at once (128MiB).", rich_help_panel=TRANSFER_PANEL),
+        typer.Option(
+            "--memory", metavar="SIZE", help="Content held at once (128MiB by default).", rich_help_panel=TRANSFER_PANEL
+        ),
     ] = None
 
     def over(self, options: CopyOptions) -> CopyOptions:
@@ -68,7 +77,8 @@ class Effort:
 async def cp(
     session: Session,
     *,
-    places: Places,
+    sources: Sources = None,
+    target: Target,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Copy directories with all below.")] = False,
     into: Into = None,
     dry_run: DryRun = False,
@@ -78,7 +88,7 @@ async def cp(
         typer.Option(
             "--links",
             metavar="skip|follow|preserve",
-            help="What becomes of symbolic links (skip).",
+            help="What becomes of symbolic links.",
             rich_help_panel=TRANSFER_PANEL,
         ),
     ] = "skip",
@@ -87,13 +97,11 @@ async def cp(
         typer.Option(
             "--durability",
             metavar="full|batch|none",
-            help="What is flushed to the target's disk: each file and directory, each file, or nothing (none).",
+            help="What is flushed to the target's disk before a copy counts as done.",
             rich_help_panel=TRANSFER_PANEL,
         ),
     ] = "none",
-    no_verify: Annotated[
-        bool, typer.Option("--no-verify", help="Compare sizes, not checksums.", rich_help_panel=TRANSFER_PANEL)
-    ] = False,
+    no_verify: NoVerify = False,
     effort: Effort,
 ) -> int:
     r"""Copy files, and directories with -r, between any two places.
@@ -125,7 +133,7 @@ async def cp(
             links=cast("Links", links),
         )
     )
-    sources, target = _sources_and_target(places, into)
+    sources, target = _sources_and_target([*(sources or []), target], into)
     session.expect_s3([*sources, target])
     if STREAM in sources or target == STREAM:
         return await _stream(session, sources, target, into=into, options=options)
@@ -135,16 +143,19 @@ async def cp(
 async def mv(
     session: Session,
     *,
-    places: Places,
+    sources: Sources = None,
+    target: Target,
     into: Into = None,
     dry_run: DryRun = False,
     no_overwrite: NoOverwrite = False,
+    no_verify: NoVerify = False,
     effort: Effort,
 ) -> int:
     """Move files and directories between any two places.
 
-    Each source is removed once its copy is on the target's disk (or kept by its service) and verified; within one
-    place on disk it is renamed. What lands where is as for `cp`: a directory's contents land below DST.
+    Each source is removed once its copy is durable and verified; what no checksum vouches for is copied, kept, and
+    reported, unless --no-verify says that equal sizes are enough. Within one disk a file or a directory is renamed.
+    What lands where is as for `cp`: what is in a directory lands below DST. Symbolic links stay where they are.
 
     --json: as `cp`; removed counts the sources that are gone.
     """
@@ -153,12 +164,12 @@ async def mv(
             recursive=True,
             overwrite=not no_overwrite,
             dry_run=dry_run,
+            verify=not no_verify,
             durability="batch",
-            links="preserve",
             delete_source=True,
         )
     )
-    sources, target = _sources_and_target(places, into)
+    sources, target = _sources_and_target([*(sources or []), target], into)
     session.expect_s3([*sources, target])
     if STREAM in (*sources, target):
         raise WrongUse("a stream cannot be moved; use cp")
