@@ -85,9 +85,22 @@ class _Sequential(PartWriter):
     def __init__(self, writer: BinaryWriter, size_bytes: int) -> None:
         self._writer, self._size_bytes = writer, size_bytes
         self.part_size_bytes = Limits().part_size_bytes(size_bytes)
+        self._next = 1
 
     async def put_part(self, number: int, data: Buffer) -> None:
+        if number != self._next:
+            raise ValueError(f"parts come in order here: expected {self._next}, got {number}")
+        self._next += 1
         await self._writer.write(data)
+
+    def check_whole(self) -> None:
+        """Raise where what was written is not the size that was announced."""
+        if self._writer.tell() != self._size_bytes:
+            raise SourceChanged(
+                f"{self._writer.tell():,} of {self._size_bytes:,} bytes arrived; nothing was published",
+                operation="open_parts",
+                uri=self._writer.name,
+            )
 
     def result(self) -> FileStat:
         return FileStat(uri=self._writer.name, size_bytes=self._size_bytes)
@@ -99,9 +112,11 @@ def parts_through_a_writer(
     """Parts in order, into one writer."""
 
     @asynccontextmanager
-    async def parts() -> AsyncGenerator[PartWriter, None]:
+    async def opened() -> AsyncGenerator[PartWriter, None]:
         writer = await open_writer()
         async with writer:
-            yield _Sequential(writer, size_bytes)
+            parts = _Sequential(writer, size_bytes)
+            yield parts
+            parts.check_whole()
 
-    return parts()
+    return opened()

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, TypeAlias, overload
 
 from entrepot import batches
-from entrepot.errors import ConfigurationError, StoreError, UnsupportedOperation
+from entrepot.errors import ConfigurationError, PreconditionFailed, StoreError, UnsupportedOperation
 from entrepot.files import BinaryReader, BinaryWriter, Opening, PartChecksum, PartWriter, TextReader, TextWriter
 from entrepot.models import (
     NO_OPTIONS,
@@ -409,7 +409,13 @@ class BaseArtifactStore(StackComponent, ABC):
             raise ValueError(f"not a byte range: {start}..{stop}")
         async with self.open(path, "rb") as file:
             await file.seek(start)
-            return await file.read(-1 if stop is None else stop - start)
+            data = await file.read(-1 if stop is None else stop - start)
+        # Looked at after the read: bytes of a newer file cannot pass for those of the one named.
+        if if_match is not None and (await self.stat(path)).etag != if_match:
+            raise PreconditionFailed(
+                "the file is another by now; read it again", operation="read_range", uri=path_text(path)
+            )
+        return data
 
     # ---- ports of the bulk copy (see `entrepot.transfer.ports`) -----------------------------------
 

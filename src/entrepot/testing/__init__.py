@@ -43,8 +43,19 @@ __all__ = [
 ]
 
 _RULES = (
-    "bulk", "client_rules", "clients", "lifecycle", "listing", "moving", "naming", "reading", "removing", "rules", "uploads", "writing",
-)  # fmt: skip
+    "bulk",
+    "client_rules",
+    "clients",
+    "lifecycle",
+    "listing",
+    "moving",
+    "naming",
+    "reading",
+    "removing",
+    "rules",
+    "uploads",
+    "writing",
+)
 
 if "pytest" in sys.modules:
     import pytest

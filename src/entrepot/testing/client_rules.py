@@ -36,7 +36,7 @@ class ClientRules:
     secret_texts: Sequence[str] = ()
     """What must not be seen in a repr or an error; a fixture may set it on the instance."""
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def anyio_backend(self) -> str:
         return "asyncio"
 

@@ -46,7 +46,7 @@ class StoreRules:
 
     # ---- hooks --------------------------------------------------------------------------------------------
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def anyio_backend(self) -> str:
         return "asyncio"
 
