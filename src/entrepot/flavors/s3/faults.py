@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -27,6 +28,7 @@ from entrepot.errors import (
     TimedOut,
     UnsupportedOperation,
 )
+from entrepot.http.retry import retry_after_s
 from entrepot.paths import printable
 
 _MESSAGE_MAX = 200
@@ -60,6 +62,10 @@ class Unreadable(Exception):
     """A reply that cannot be what was asked for; the text says why."""
 
 
+class BucketIsOurs(AlreadyExists):
+    """The bucket to be made is the caller's already."""
+
+
 EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
 SKEWED: Final = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 PASSING: Final = frozenset({"InternalError", "SlowDown", "ServiceUnavailable", "OperationAborted", "RequestTimeout"})
@@ -87,7 +93,7 @@ _BY_CODE: Final[Mapping[str, tuple[type[StoreError], str]]] = {
     "RequestExpired": (PermissionDenied, "the request came too late; set this machine's clock"),
     "PreconditionFailed": (PreconditionFailed, "the object is not what the condition named"),
     "BucketAlreadyExists": (AlreadyExists, "the bucket's name is taken by another account; choose another"),
-    "BucketAlreadyOwnedByYou": (AlreadyExists, "the bucket is yours already"),
+    "BucketAlreadyOwnedByYou": (BucketIsOurs, "the bucket is yours already"),
     # Two conditional writes met: the loser is to try again, and then sees the winner's object.
     "ConditionalRequestConflict": (ServiceUnavailable, "another conditional write was under way"),
     "OperationAborted": (ServiceUnavailable, "another operation on the bucket was under way"),
@@ -157,7 +163,12 @@ def fault(reply: ErrorReply, *, operation: str, uri: str, creates: bool = False)
         kind, advice = AlreadyExists, "something is there already"
     message = _worded(reply, advice)
     if kind is Throttled:
-        return Throttled(message, operation=operation, uri=uri, retry_after_s=_retry_after(reply))
+        return Throttled(
+            message,
+            operation=operation,
+            uri=uri,
+            retry_after_s=retry_after_s(reply.headers.get("retry-after"), time.time()),
+        )
     return kind(message, operation=operation, uri=uri)
 
 
@@ -176,8 +187,3 @@ def _worded(reply: ErrorReply, advice: str) -> str:
         said = printable(" ".join(reply.message.split()))
         own += f": {said[:_MESSAGE_MAX]}"
     return f"{advice} ({printable(own)})"
-
-
-def _retry_after(reply: ErrorReply) -> float | None:
-    text = reply.headers.get("retry-after", "").strip()
-    return float(text) if text.isdecimal() and len(text) < 8 else None

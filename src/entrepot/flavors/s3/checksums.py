@@ -1,0 +1,115 @@
+"""What an S3 etag proves of the bytes, and what it does not. Pure but for the CPU."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import anyio.to_thread
+
+from entrepot.files import PartChecksum
+from entrepot.flavors.s3.replies import composite_count, etag_may_be_md5, is_md5
+from entrepot.flavors.s3.requests import EMPTY_SHA256, Digests
+from entrepot.models import MIB, Buffer, FileStat
+
+UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
+"""Over TLS the body is covered by the connection and by Content-MD5, so that hashing it once is enough."""
+
+_IN_THREAD_FROM_BYTES: Final = 1 * MIB
+
+
+def md5_hex(data: Buffer) -> str:
+    """MD5 as a checksum, also where the machine's policy forbids it for security."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def digest_body(data: Buffer, *, signed: bool) -> Digests:
+    """signed: the signature covers the body's own hash."""
+    if not signed:
+        return Digests(md5_hex(data), UNSIGNED_PAYLOAD)
+    return Digests(md5_hex(data), hashlib.sha256(data).hexdigest() if len(data) else EMPTY_SHA256)
+
+
+async def digest_aside(data: Buffer, *, signed: bool) -> Digests:
+    """As `digest_body`; bodies from 1 MiB in a worker thread, in one hop."""
+    if len(data) < _IN_THREAD_FROM_BYTES:
+        return digest_body(data, signed=signed)
+    return await anyio.to_thread.run_sync(lambda: digest_body(data, signed=signed))
+
+
+async def md5_aside(data: Buffer) -> str:
+    """As `md5_hex`; from 1 MiB in a worker thread."""
+    if len(data) < _IN_THREAD_FROM_BYTES:
+        return md5_hex(data)
+    return await anyio.to_thread.run_sync(md5_hex, data)
+
+
+def composite_md5(parts_md5: Iterable[str]) -> str:
+    """The etag of an object written in parts, from the MD5 of each, in order. Hex and `-N`."""
+    digests = [bytes.fromhex(one) for one in parts_md5]
+    return f"{md5_hex(b''.join(digests))}-{len(digests)}"
+
+
+class EtagKnowledge:
+    """Whether this service's etags of objects written whole are their MD5; learned as replies come.
+
+    Many servers promise it, none must keep it, and a reply does not tell which. So:
+    - One equality proves it of the service: another rule would hit the same 128 bits by no chance. `holds` is True.
+    - While it holds, an inequality is damage: the object's bytes, or those that came, are not those that were sent.
+      Replies that name KMS or the caller's key are no evidence either way, nor are etags of another form.
+    - Before anything is known, an inequality may be either. Reading again decides: bytes that differ between two
+      readings under one etag are damage; equal ones are most likely of a service with other etags (`holds` False),
+      so they are returned, and not called verified. A later equality still sets True.
+    AWS is known (True), but for directory buckets, whose etags are no MD5.
+    """
+
+    __slots__ = ("holds",)
+
+    def __init__(self, holds: bool | None = None) -> None:
+        self.holds = holds
+
+    def matches(self, headers: Mapping[str, str], etag: str | None, md5: str) -> bool | None:
+        """Whether the etag confirms the MD5; None where it says nothing."""
+        if not is_md5(etag) or not etag_may_be_md5(headers):
+            return None
+        if etag == md5:
+            self.holds = True
+            return True
+        return False
+
+    def doubt(self) -> None:
+        """Bytes came twice alike and did not match."""
+        if self.holds is None:
+            self.holds = False
+
+
+class PartMd5(PartChecksum):
+    """Verifies a download against an etag, by the MD5 of each part.
+
+    A mismatch proves nothing: a listing does not tell how the object was encrypted, nor in which parts it was written.
+    """
+
+    def __init__(self, etag: str, parts: int) -> None:
+        self._etag, self._parts = etag, parts
+        self._md5: dict[int, str] = {}
+
+    def update(self, number: int, data: Buffer) -> None:
+        self._md5[number] = md5_hex(data)
+
+    def verified(self) -> str | None:
+        if sorted(self._md5) != list(range(1, self._parts + 1)):
+            return None
+        if is_md5(self._etag):
+            return "md5" if self._md5[1] == self._etag else None
+        return "part-md5" if composite_md5(self._md5[n] for n in sorted(self._md5)) == self._etag else None
+
+
+def part_checksum(file: FileStat, part_size_bytes: int) -> PartMd5 | None:
+    """What can verify a file read in parts of this size, by its etag alone; None where nothing can."""
+    if file.etag is None or part_size_bytes <= 0:
+        return None
+    parts = max(1, -(-file.size_bytes // part_size_bytes))
+    if composite_count(file.etag) == parts or (parts == 1 and is_md5(file.etag)):
+        return PartMd5(file.etag, parts)
+    return None

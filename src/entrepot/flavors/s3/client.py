@@ -1,0 +1,431 @@
+"""The rules of the S3 primitives, over single requests: retries, verification, what a lost reply means.
+
+`wire` and `sdk` are the two ways to make the requests; both obey what is here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from entrepot.errors import (
+    AlreadyExists,
+    ChecksumMismatch,
+    ConnectionFailed,
+    ContainerNotFound,
+    NotFound,
+    PreconditionFailed,
+    ServiceError,
+    ServiceUnavailable,
+    StoreError,
+    Throttled,
+    UnsupportedOperation,
+)
+from entrepot.files import PartChecksum
+from entrepot.flavors.s3.attempts import RangeOutside, S3Attempts
+from entrepot.flavors.s3.checksums import composite_md5, digest_aside, md5_aside, part_checksum
+from entrepot.flavors.s3.download import Download
+from entrepot.flavors.s3.faults import PASSING, BucketIsOurs
+from entrepot.flavors.s3.replies import composite_count, etag_of, is_md5, stat_of
+from entrepot.flavors.s3.requests import CopySource, Digests, fits_xml
+from entrepot.http.retry import retrying
+from entrepot.models import (
+    NO_OPTIONS,
+    Buffer,
+    ByteRange,
+    DeleteFailure,
+    FileStat,
+    ListPage,
+    ObjectData,
+    ObjectStat,
+    Part,
+    Upload,
+    WriteOptions,
+)
+from entrepot.objects.client import ObjectClient
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class S3Client(S3Attempts):
+    """One bucket, by the rules of `ObjectClient`."""
+
+    async def _retried(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        return await retrying(self._policy, lambda _number: attempt())
+
+    # ---- reading ----------------------------------------------------------------------------------
+
+    async def head(self, key: str) -> ObjectStat:
+        return stat_of(key, await self._retried(lambda: self._head(key)))
+
+    async def get(
+        self,
+        key: str,
+        *,
+        byte_range: ByteRange | None = None,
+        if_match: str | None = None,
+        into: memoryview | None = None,
+    ) -> ObjectData:
+        if byte_range is not None and byte_range.start == byte_range.stop:
+            return await self._nothing(key, byte_range, if_match, into)
+        found = await self._downloaded(Download(key, byte_range, if_match, into))
+        if found is None:
+            assert byte_range is not None
+            return await self._nothing(key, byte_range, if_match, into)
+        if byte_range is not None:
+            return found[0]
+        return await self._verified(*found)
+
+    async def _downloaded(self, download: Download) -> tuple[ObjectData, Download] | None:
+        """The read, resumed as often as bodies that break off make progress. None: the range lies behind the end."""
+        while True:
+            try:
+                found = await self._retried(lambda: self._get(download))
+            except RangeOutside:
+                return None
+            if found is not None:
+                return found, download
+
+    async def _nothing(
+        self, key: str, byte_range: ByteRange, if_match: str | None, into: memoryview | None
+    ) -> ObjectData:
+        """An empty range, or one that the service says begins at the end or behind."""
+        stat = await self.head(key)
+        if if_match is not None and stat.etag is not None and stat.etag != if_match:
+            raise PreconditionFailed(
+                "the object is another by now; look at it again", operation="get", uri=self.uri(key)
+            )
+        if byte_range.start != byte_range.stop and byte_range.start < stat.size_bytes:
+            raise ServiceError("the service refused a range that the object has", operation="get", uri=self.uri(key))
+        return ObjectData(into[:0] if into is not None else b"", stat)
+
+    async def _verified(self, found: ObjectData, download: Download) -> ObjectData:
+        """What was read, compared with its etag as far as that is an MD5 (`EtagKnowledge` has the reasons)."""
+        etag = found.stat.etag
+        if not is_md5(etag):
+            return found
+        md5 = await md5_aside(found.data)
+        confirmed = self.etags.matches(download.headers, etag, md5)
+        if confirmed:
+            return self._with_md5(found, md5)
+        if confirmed is None or self.etags.holds is False:
+            return found
+        download.restart()
+        again = await self._downloaded(download)
+        assert again is not None
+        second = again[0]
+        md5_again = await md5_aside(second.data)
+        if self.etags.matches(download.headers, second.stat.etag, md5_again):
+            return self._with_md5(second, md5_again)
+        if self.etags.holds or (second.stat.etag == etag and md5_again != md5):
+            raise ChecksumMismatch(
+                "the bytes do not match the object's checksum, read twice; it is damaged, or the network is",
+                operation="get",
+                uri=self.uri(download.key),
+            )
+        self.etags.doubt()
+        return second
+
+    @staticmethod
+    def _with_md5(found: ObjectData, md5: str) -> ObjectData:
+        return ObjectData(found.data, replace(found.stat, checksums={"md5": md5}))
+
+    async def list_page(
+        self,
+        prefix: str,
+        *,
+        delimiter: str = "",
+        token: str | None = None,
+        start_after: str = "",
+        limit: int | None = None,
+    ) -> ListPage:
+        count = min(limit or self.limits.list_page, self.limits.list_page)
+        return await self._retried(lambda: self._list(prefix, delimiter, token, start_after, count))
+
+    def part_checksum(self, file: FileStat, part_size_bytes: int) -> PartChecksum | None:
+        return part_checksum(file, part_size_bytes)
+
+    # ---- writing ----------------------------------------------------------------------------------
+
+    async def put(self, key: str, data: Buffer, options: WriteOptions = NO_OPTIONS) -> ObjectStat:
+        data = flat(data)
+        self._check_conditions(key, options)
+        digests = await digest_aside(data, signed=self._signs_bodies)
+        if options.if_none_match or options.if_match is not None:
+            return await self._put_on_condition(key, data, options, digests)
+        headers = await self._retried(lambda: self._put(key, data, options, digests))
+        if self.etags.matches(headers, etag_of(headers), digests.md5) is False and self.etags.holds:
+            # The service took other bytes than were sent, and its own check of Content-MD5 did not see it.
+            headers = await self._retried(lambda: self._put(key, data, options, digests))
+        return self._written(key, len(data), options, digests, headers)
+
+    def _written(
+        self, key: str, size: int, options: WriteOptions, digests: Digests, headers: Mapping[str, str]
+    ) -> ObjectStat:
+        etag = etag_of(headers)
+        matches = self.etags.matches(headers, etag, digests.md5)
+        if matches is False and self.etags.holds:
+            raise ChecksumMismatch(
+                "the service's checksum of what it stored is not that of what was sent; write it again",
+                operation="put",
+                uri=self.uri(key),
+            )
+        version = headers.get("x-amz-version-id")
+        return ObjectStat(
+            key,
+            size,
+            etag=etag,
+            version=None if version == "null" else version,
+            content_type=options.content_type,
+            checksums={"md5": digests.md5} if matches else {},
+        )
+
+    async def _put_on_condition(self, key: str, data: Buffer, options: WriteOptions, digests: Digests) -> ObjectStat:
+        unsure = Unsure()
+        try:
+            headers = await self._retried(lambda: unsure.watch(self._put(key, data, options, digests)))
+        except StoreError as error:
+            if not unsure.settles(error):
+                raise
+            stat = await self._found(key)
+            if stat is None or (stat.size_bytes, stat.etag) != (len(data), digests.md5):
+                raise
+            _log.warning("the reply to a conditional write of %s was lost; the object is ours", self.uri(key))
+            return replace(stat, checksums={"md5": digests.md5})
+        return self._written(key, len(data), options, digests, headers)
+
+    def _check_conditions(self, key: str, options: WriteOptions) -> None:
+        if (options.if_none_match and self.capabilities.exclusive_create is False) or (
+            options.if_match is not None and self.capabilities.conditional_write is False
+        ):
+            raise UnsupportedOperation(
+                "the service does not keep conditions on writes; write without", operation="put", uri=self.uri(key)
+            )
+
+    async def _found(self, key: str) -> ObjectStat | None:
+        try:
+            return await self.head(key)
+        except NotFound:
+            return None
+
+    async def delete(self, key: str) -> None:
+        try:
+            await self._retried(lambda: self._delete(key))
+        except ContainerNotFound:
+            raise
+        except NotFound:
+            _log.debug("%s was gone already", self.uri(key))
+
+    async def delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]:
+        failures: list[DeleteFailure] = []
+        pending = [key for key in keys if fits_xml(key)]
+
+        async def attempt() -> None:
+            nonlocal pending
+            left = await self._delete_many(pending)
+            passing = [one for one in left if one.code in PASSING]
+            failures.extend(one for one in left if one.code not in PASSING)
+            pending = [one.key for one in passing]
+            if passing:
+                raise (Throttled if passing[0].code == "SlowDown" else ServiceUnavailable)(
+                    f"{len(passing)} keys could not be deleted for now ({passing[0].code})",
+                    operation="delete_many",
+                    uri=self.uri(""),
+                )
+
+        if pending:
+            await self._retried(attempt)
+        for key in keys:
+            if not fits_xml(key):  # characters that no XML document can name
+                await self.delete(key)
+        return failures
+
+    # ---- copies -----------------------------------------------------------------------------------
+
+    def copies_from(self, source: ObjectClient) -> bool:
+        return isinstance(source, S3Client) and source._account == self._account
+
+    def _source(self, source: ObjectClient, key: str, etag: str | None) -> CopySource:
+        if not isinstance(source, S3Client):
+            raise UnsupportedOperation("only S3 copies from S3", operation="copy", uri=source.uri(key))
+        return CopySource(source.bucket, key, etag, source._settings.sealed_source)
+
+    async def copy(
+        self,
+        source: ObjectClient,
+        source_key: str,
+        key: str,
+        options: WriteOptions | None = None,
+        *,
+        source_etag: str | None = None,
+    ) -> ObjectStat:
+        """As `ObjectClient.copy`. Requests: 2: the reply to a copy tells no size, so a HEAD follows it."""
+        if options is not None and options.if_none_match and not self.capabilities.exclusive_copy:
+            raise UnsupportedOperation(
+                "the service does not keep conditions on copies; look first", operation="copy", uri=self.uri(key)
+            )
+        pinned = self._source(source, source_key, source_etag)
+        unsure = Unsure()
+        try:
+            etag, _ = await self._retried(lambda: unsure.watch(self._copy(pinned, key, options)))
+        except AlreadyExists as error:
+            stat = await self._found(key) if unsure.settles(error) else None
+            if stat is None or stat.etag != source_etag:
+                raise
+            return stat
+        stat = await self.head(key)
+        if self.etags.holds and is_md5(source_etag) and is_md5(etag) and etag != source_etag:
+            # A service that does not look at the condition has copied what the source is now.
+            raise PreconditionFailed(
+                "the source is another by now; look at it again", operation="copy", uri=source.uri(source_key)
+            )
+        if is_md5(etag) and etag == source_etag == stat.etag and self.etags.holds:
+            return replace(stat, checksums={"md5": etag})
+        return stat
+
+    # ---- uploads in parts -------------------------------------------------------------------------
+
+    async def create_upload(self, key: str, options: WriteOptions = NO_OPTIONS) -> Upload:
+        self._check_conditions(key, options)
+        return Upload(key, await self._retried(lambda: self._create_upload(key, options)), options)
+
+    async def put_part(self, upload: Upload, number: int, data: Buffer) -> Part:
+        data = flat(data)
+        digests = await digest_aside(data, signed=self._signs_bodies)
+        headers = await self._retried(lambda: self._put_part(upload, number, data, digests))
+        return Part(number, len(data), etag_of(headers) or digests.md5, digests.md5)
+
+    async def copy_part(
+        self,
+        upload: Upload,
+        number: int,
+        source: ObjectClient,
+        source_key: str,
+        byte_range: ByteRange,
+        *,
+        source_etag: str | None = None,
+    ) -> Part:
+        """As `ObjectClient.copy_part`.
+
+        A server that answers without an etag is asked for its list of parts, one request more; where that has none
+        either, UnsupportedOperation: then the bytes have to pass through the caller.
+        """
+        if byte_range.stop is None:
+            byte_range = ByteRange(byte_range.start, (await source.head(source_key)).size_bytes)
+        assert byte_range.stop is not None
+        size = byte_range.stop - byte_range.start
+        pinned = self._source(source, source_key, source_etag)
+        etag = await self._retried(lambda: self._copy_part(upload, number, pinned, byte_range))
+        if etag:
+            return Part(number, size, etag)
+        for part in await self.list_parts(upload):
+            if part.number == number and part.size_bytes == size and part.etag:
+                return part
+        raise UnsupportedOperation(
+            "the service copies no parts that can be named afterwards; send the bytes instead",
+            operation="copy_part",
+            uri=self.uri(upload.key),
+        )
+
+    async def complete_upload(self, upload: Upload, parts: Sequence[Part]) -> ObjectStat:
+        parts = sorted(parts, key=lambda part: part.number)
+        size = sum(part.size_bytes for part in parts)
+        composite = composite_md5(part.md5 or "" for part in parts) if all(part.md5 for part in parts) else None
+        unsure = Unsure()
+        try:
+            etag = await self._retried(lambda: unsure.watch(self._complete(upload, parts))) or None
+        except StoreError as error:
+            if not unsure.settles(error):
+                raise
+            stat = await self._found(upload.key)
+            if stat is None or stat.size_bytes != size:
+                raise
+            if not await self._made_by(upload, parts, stat, gone=isinstance(error, NotFound)):
+                raise
+            _log.warning("the reply to the completion of %s was lost; the object is ours", self.uri(upload.key))
+            etag = stat.etag
+        checksums = {"part-md5": composite} if composite is not None and etag == composite else {}
+        return ObjectStat(upload.key, size, etag=etag, content_type=upload.options.content_type, checksums=checksums)
+
+    async def _made_by(self, upload: Upload, parts: Sequence[Part], stat: ObjectStat, *, gone: bool) -> bool:
+        """Whether an object of the right size is the one that the upload made.
+
+        An etag of the form `MD5-N`, or the MD5 of a single part, decides. Any other says nothing of the parts, and an
+        older object may well have the same size: there the upload must be gone, as only its completion makes it.
+        """
+        md5s = [part.md5 for part in parts if part.md5 is not None]
+        if len(md5s) == len(parts):
+            if composite_count(stat.etag) is not None:
+                return stat.etag == composite_md5(md5s)
+            if len(parts) == 1 and is_md5(stat.etag) and self.etags.holds:
+                return stat.etag == md5s[0]
+        if gone:
+            return True
+        try:
+            await self.list_parts(upload)
+        except NotFound:
+            return True
+        return False
+
+    async def abort_upload(self, upload: Upload) -> None:
+        try:
+            await self._retried(lambda: self._abort(upload))
+        except NotFound:
+            _log.debug("the upload of %s was gone already", self.uri(upload.key))
+
+    async def list_parts(self, upload: Upload) -> list[Part]:
+        parts: list[Part] = []
+        marker: str | None = None
+        while True:
+            page, following = await self._retried(partial(self._list_parts, upload, marker))
+            parts += page
+            if following is None or following == marker:
+                return parts
+            marker = following
+
+    async def list_uploads(self, prefix: str = "") -> list[Upload]:
+        uploads: list[Upload] = []
+        marker: tuple[str, str] | None = None
+        while True:
+            page, following = await self._retried(partial(self._list_uploads, prefix, marker))
+            uploads += [one for one in page if one.key.startswith(prefix)]
+            if following is None or following == marker:
+                return uploads
+            marker = following
+
+    async def create_container(self) -> None:
+        try:
+            await self._retried(self._create_bucket)
+        except BucketIsOurs:
+            _log.debug("%s is ours already", self.uri(""))
+
+
+class Unsure:
+    """Whether a write may have been done by an attempt whose reply was lost."""
+
+    __slots__ = ("_lost",)
+
+    def __init__(self) -> None:
+        self._lost = False
+
+    async def watch(self, attempt: Awaitable[T]) -> T:
+        """One attempt of the write."""
+        try:
+            return await attempt
+        except StoreError as error:
+            if error.retryable and not (isinstance(error, ConnectionFailed) and error.not_sent):
+                self._lost = True
+            raise
+
+    def settles(self, error: StoreError) -> bool:
+        """Whether a look at the object may show that this error is none."""
+        return self._lost and (error.retryable or isinstance(error, (AlreadyExists, PreconditionFailed, NotFound)))
+
+
+def flat(data: Buffer) -> Buffer:
+    """The same bytes, with a length in bytes."""
+    return data.cast("B") if isinstance(data, memoryview) and (data.itemsize != 1 or data.ndim != 1) else data
