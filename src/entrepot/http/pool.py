@@ -9,7 +9,7 @@ import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, WeakSet, finalize
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -96,62 +96,53 @@ class AiohttpTransport(Transport):
                 descriptor = sock.detach()
                 if descriptor >= 0:
                     os.close(descriptor)
-            self._inherited.append((pool, pool.session))
+            self._inherited.append(pool)
         self._inherited.extend(self._pools.keys())
         self._pools = WeakKeyDictionary()
 
     def _drop_ended(self) -> None:
-        """Loops close their pools as they end (`_Pool.keep`); what a loop left that was just closed goes here."""
-        for loop, pool in list(self._pools.items()):
+        """Loops close their pools as they end (`_Pool.keep`); this is for loops that were only closed."""
+        for loop in list(self._pools.keys()):
             if loop.is_closed():
                 del self._pools[loop]
-                pool.abandon()
 
 
 class _Pool:
-    """One loop's aiohttp session, and the sockets it has opened."""
+    """One loop's aiohttp session, and the sockets it has opened.
+
+    Nothing that the loop or aiohttp holds leads back here, so that a pool which its owner drops is noticed.
+    """
 
     def __init__(self, timeouts: Timeouts, connections: int) -> None:
-        self.sockets: WeakSet[socket.socket] = WeakSet()
+        self.sockets = sockets = WeakSet[socket.socket]()
+
+        def open_socket(address: Any) -> socket.socket:
+            sock = socket.socket(family=address[0], type=address[1], proto=address[2])
+            sockets.add(sock)
+            return sock
+
         self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=connections,
-                keepalive_timeout=_KEEPALIVE_S,
-                socket_factory=self._open_socket,
-            ),
+            connector=_Connector(limit=connections, keepalive_timeout=_KEEPALIVE_S, socket_factory=open_socket),
             request_class=_BareRequest,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=timeouts.connect_s, sock_read=timeouts.idle_s, connect=None
-            ),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_s, sock_read=timeouts.idle_s),
             auto_decompress=False,
             read_bufsize=_READ_BUFFER_BYTES,
             middlewares=(_once,),
-            trust_env=False,  # it would cost two thread hops a request, and answer for us from ~/.netrc
+            trust_env=False,  # it would cost two thread hops a request, and sign for us from ~/.netrc
         )
         self._keeper = _close_at_end(self.session)
+        # Held until then by the registry of finalisers, the session outlives garbage that the pool may be part of.
+        self._dropped = finalize(self, _let_go, asyncio.get_running_loop(), self.session, self._keeper, sockets)
+        self._dropped.atexit = False
 
     async def keep(self) -> None:
         """Have the loop close this pool when it shuts its asynchronous generators down, as every runner does."""
         await anext(self._keeper)
 
     async def close(self) -> None:
+        self._dropped.detach()
         await self._keeper.aclose()
-
-    def abandon(self) -> None:
-        """Without a loop: close the sockets, say nothing."""
-        for sock in list(self.sockets):
-            sock.close()
-        connector = self.session.connector
-        self.session.detach()
-        if connector is not None:
-            connector.close()
-
-    def _open_socket(self, address: Any) -> socket.socket:
-        family, kind, protocol, _, _ = address
-        sock = socket.socket(family=family, type=kind, proto=protocol)
-        self.sockets.add(sock)
-        return sock
 
 
 async def _close_at_end(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
@@ -159,6 +150,25 @@ async def _close_at_end(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
         yield
     finally:
         await session.close()
+
+
+def _let_go(
+    loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession, _keeper: object, sockets: WeakSet[socket.socket]
+) -> None:
+    """After a pool that nobody closed. A living loop runs the keeper's end by itself, once this reference is gone;
+    for a loop that was only closed, the sockets are.
+    """
+    if loop.is_closed():
+        for sock in list(sockets):
+            sock.close()
+        session.detach()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Silent when collected: its pool has closed the sockets."""
+
+    def __del__(self, *_: object) -> None:
+        pass
 
 
 class _BareRequest(aiohttp.ClientRequest):
