@@ -459,7 +459,10 @@ class BaseArtifactStore(StackComponent, ABC):
 
 
 def parse_mode(mode: str) -> tuple[WriteMode | None, bool]:
-    """`open`'s mode → (None to read, else w, x or a; whether binary). Raises ValueError, UnsupportedOperation for `+`."""
+    """`open`'s mode → (None to read, else w, x or a; whether binary).
+
+    Raises ValueError, and UnsupportedOperation for `+`.
+    """
     if "+" in mode:
         raise UnsupportedOperation(f"mode {mode!r}: a store's file is read or written, not both", operation="open")
     letters = set(mode)
