@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -15,7 +14,29 @@ KIB: Final = 1024
 MIB: Final = 1024**2
 GIB: Final = 1024**3
 
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+class _Nothing(Mapping[str, str]):
+    """The mapping without entries: shared, read-only, and, unlike a mappingproxy, the same value in other processes."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> str:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "{}"
+
+    def __reduce__(self) -> str:
+        return "_NOTHING"
+
+
+_NOTHING: Final[Mapping[str, str]] = _Nothing()
 
 
 @dataclass(frozen=True, slots=True)
