@@ -302,7 +302,8 @@ class _Copy:
         if step is None:
             return
         if isinstance(step, Refused):
-            self._record(FailedItem(step.source, step.target, step.error.message, step.error))
+            target = _join(self._sink.path, step.target) if step.target else ""
+            self._record(FailedItem(step.source, target, step.error.message, step.error))
         elif isinstance(step, LeftAlone):
             self._skip(step.file)
         elif self._options.dry_run:

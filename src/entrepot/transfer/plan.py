@@ -123,7 +123,8 @@ Step: TypeAlias = MoveWhole | MoveInParts | CopyNatively | MakeDirectories
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An entry that cannot be copied anywhere. source: its address. error: why, for this item only."""
+    """An entry that cannot be copied anywhere. source: its address, escaped. target: where it would go in the
+    target store, escaped; empty where that cannot be told. error: why, for this item only."""
 
     source: str
     target: str
@@ -189,7 +190,7 @@ class Planner:
         """Take one more entry."""
         uri = entry.uri
         if not uri.startswith(self._prefix):
-            return self._refused(entry, printable(uri), "the listing named something outside the tree that it lists")
+            return self._refused(entry, "", "the listing named something outside the tree that it lists")
         relative = uri[len(self._prefix) :]
         target = self._below + relative
         reason = refusal(target)

@@ -51,10 +51,8 @@ class Carried:
             durability=self._durability,
         )
 
-    def native_options(self, listed: FileStat) -> WriteOptions:
-        """How to copy a file natively: a service keeps by itself what belongs to an object."""
-        if self._from_disk:
-            return self.options(listed, listed)
+    def native_options(self) -> WriteOptions:
+        """How to copy a file natively: its time, mode and metadata are kept by who copies."""
         return WriteOptions(if_none_match=self._exclusive, durability=self._durability)
 
 
@@ -134,7 +132,8 @@ async def write_whole(route: Route, carried: Carried, files: Sequence[tuple[Plan
 
 async def copy_natively(route: Route, carried: Carried, files: Sequence[PlannedFile]) -> Outcomes:
     """Let the target copy a batch by itself."""
-    items = [CopyItem(file.source, file.target, carried.native_options(file.source)) for file in files]
+    how = carried.native_options()
+    items = [CopyItem(file.source, file.target, how) for file in files]
     local = route.sink.is_local
     weight = weight_of(route.writes.limit, len(items), local=local)
     await route.writes.enter(weight)
