@@ -117,9 +117,16 @@ def item_failures(error: BaseException) -> Iterator[StoreError]:
 
 def _first(error: BaseException) -> BaseException:
     """The error that matters of a group: tasks that fail together mostly fail for one reason."""
-    while isinstance(error, BaseExceptionGroup):
-        error = next((one for one in error.exceptions if isinstance(one, StoreError)), error.exceptions[0])
-    return error
+    leaves = [*_leaves(error)]
+    return next((one for one in leaves if isinstance(one, StoreError)), leaves[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error
 
 
 def _with_next_step(error: StoreError) -> str:

@@ -93,7 +93,8 @@ async def tree(
         await drawing.draw(await drawing.next_level(), "", 1)
     if not session.output.as_json:
         counts = f"{counted(drawing.directories, 'directory', 'directories')}, {counted(drawing.files, 'file')}"
-        session.output.line(f"\n{counts}")
+        session.output.line("")
+        session.output.line(counts)
     return FAILED if session.failures else DONE
 
 
@@ -214,18 +215,20 @@ async def glob(
     place = await session.place(base or ".", as_directory=True)
     rest = pattern[len(base) :]
     wanted = f"{place.path}/{rest}" if place.path else rest
-    matches = 0
+    output, matches = session.output, 0
     async with aclosing(place.store.glob(wanted)) as found:
         async for uri in found:
             matches += 1
             shown = f"{base}{place.relative(uri)}"
-            if session.output.as_json:
-                session.output.value({"address": shown, "uri": uri})
+            if output.as_json:
+                output.value({"address": shown, "uri": uri})
             else:
-                session.output.line(shown)
-            await session.output.drain()
+                output.line(shown)
+            await output.drain()
+    if not matches:
+        output.note(f"glob {pattern}: nothing matches")
     return DONE if matches else FAILED
 
 
 def _shows_human(session: Session, *, human: bool, exact: bool) -> bool:
-    return human or (session.output.to_terminal and not exact)
+    return human or (output.to_terminal and not exact)

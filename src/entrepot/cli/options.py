@@ -117,7 +117,7 @@ def chosen(option: str, value: str | None, among: Collection[str]) -> str | None
     raise WrongUse(f"{option} {value}: {hint}")
 
 
-_BYTES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
+_BYTES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", re.IGNORECASE | re.ASCII)
 _POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 

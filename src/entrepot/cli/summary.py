@@ -26,14 +26,14 @@ def combined(reports: Sequence[CopyReport]) -> dict[str, Any]:
     return total
 
 
-def summary_line(total: dict[str, Any], done: str) -> str:
+def summary_line(total: dict[str, Any], verb: str, done: str) -> str:
     """`copied 5,008 files, 531.5 MiB in 3.2 s (166.1 MiB/s), verified: 5,008 md5`, and what there is to know else.
 
-    done: `copied` or `moved`.
+    verb, done: `copy` and `copied`, or `move` and `moved`.
     """
     seconds = total["seconds"]
     if total["dry_run"]:
-        text = f"would have {done} {counted(total['files'], 'file')}, {human_size(total['bytes'])}"
+        text = f"would {verb} {counted(total['files'], 'file')}, {human_size(total['bytes'])}"
     else:
         rate = f" ({human_size(total['bytes'] / seconds)}/s)" if seconds >= 0.1 and total["bytes"] else ""
         text = f"{done} {counted(total['files'], 'file')}, {human_size(total['bytes'])} in {_duration(seconds)}{rate}"
@@ -65,6 +65,8 @@ def _verified(total: dict[str, Any]) -> str:
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -17,7 +17,7 @@ from entrepot.cli.options import chosen, parsed_bytes, parsed_count
 from entrepot.cli.render import read_standard_input, standard_input_is_terminal
 from entrepot.cli.session import STREAM, Place, Session, is_named, joined
 from entrepot.cli.summary import combined, summary_line
-from entrepot.errors import StoreError
+from entrepot.errors import IsADirectory, StoreError
 from entrepot.models import MIB, WriteOptions
 from entrepot.paths import scheme_of
 from entrepot.transfer.engine import copy_between
@@ -205,15 +205,15 @@ class _Transfer:
                 next_copy()
                 try:
                     await self._copy(source, its_target)
-                except StoreError as error:
+                except (StoreError, WrongUse) as error:
                     session.report(error, source)
                 await session.output.drain()
         total = combined(self._reports)
         total["ok"] = total["ok"] and not session.failures
         if session.output.as_json:
             session.output.value({**total, "sources": [*sources], "target": target})
-        elif self._reports or options.dry_run:
-            session.output.line(summary_line(total, self._done))
+        elif not session.failures or total["files"] or total["skipped"] or total["failed"]:
+            session.output.line(summary_line(total, self._verb, self._done))
         if any(failure.exit_code == WRONG_USE for failure in session.failures):
             return WRONG_USE
         return DONE if total["ok"] else FAILED
@@ -221,8 +221,8 @@ class _Transfer:
     async def _copy(self, source: str, target: str) -> None:
         session = self._session
         here, there = await session.place(source), await session.place(target)
-        self._reports.append(
-            await copy_between(
+        try:
+            report = await copy_between(
                 here.store,
                 here.path,
                 there.store,
@@ -230,7 +230,11 @@ class _Transfer:
                 options=self._options,
                 on_event=self._on_event(here, there),
             )
-        )
+        except IsADirectory as error:
+            if error.uri == here.uri:
+                raise WrongUse(f"this is a directory; add -r to {self._verb} what is in it", source) from error
+            raise WrongUse("a file needs a name to land by; add one, or put --into before it", target) from error
+        self._reports.append(report)
 
     def _on_event(self, here: Place, there: Place) -> Callable[[Event], None]:
         def note(event: Event) -> None:
@@ -247,9 +251,11 @@ class _Transfer:
 
     def _item_failed(self, event: Failed) -> None:
         item = event.item
-        failure = failure_of(item.error, item.source)
-        # An item's error is never a wrong use of the command: the other items went on.
-        self._session.output.failure(replace(failure, address=item.source), self._session.command)
+        failure = replace(failure_of(item.error), address=item.source)
+        if isinstance(item.error, IsADirectory):
+            message = f"a directory is at the target {item.target}; --into puts a file below it by its name"
+            failure = replace(failure, message=message)
+        self._session.output.failure(failure, self._session.command)
 
     def _show_step(self, event: StepPlanned, here: Place, there: Place) -> None:
         """What a dry run would do, one line a file or directory."""
@@ -341,7 +347,7 @@ async def _stream(
     if session.output.as_json:
         session.output.value({**total, "sources": [STREAM], "target": target})
     else:
-        session.output.line(summary_line(total, "copied"))
+        session.output.line(summary_line(total, "copy", "copied"))
     return DONE
 
 
