@@ -205,13 +205,14 @@ class _Exchange(Response):
         request, transport = self._request, self._transport
         self._route = route = transport.route(request.origin)
         pool = await transport.pool()
+        path, _, query = request.target.partition("?")
         headers: CIMultiDict[str] = CIMultiDict(request.headers)
         headers["Host"] = route.authority
         headers["User-Agent"] = USER_AGENT
         try:
             self._reply = reply = await pool.session.request(
                 request.method,
-                URL(route.prefix + request.target, encoded=True),
+                URL.build(scheme=route.scheme, authority=route.authority, path=path, query_string=query, encoded=True),
                 headers=headers,
                 data=_Body(request.body, transport.timeouts.send_s) if request.body else None,
                 skip_auto_headers=None if request.method in _BODYLESS else _NO_CONTENT_TYPE,

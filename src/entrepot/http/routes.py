@@ -31,11 +31,11 @@ _CHECK: Final = "check endpoint_url"
 class Route:
     """What every request to one origin has in common. answered: it has sent a reply at least once."""
 
-    __slots__ = ("answered", "authority", "prefix", "proxy", "tls", "where")
+    __slots__ = ("answered", "authority", "proxy", "scheme", "tls", "where")
 
     def __init__(self, origin: Origin, tls: ssl.SSLContext | None) -> None:
         self.authority = origin.authority
-        self.prefix = origin.url
+        self.scheme = origin.scheme
         self.tls: ssl.SSLContext | bool = tls or True
         self.proxy = environment_proxy(origin)
         self.answered = False
