@@ -1,0 +1,103 @@
+"""Temporaries: hidden names in the directory of the file they will be, each locked (`flock`) while its writer lives.
+
+A temporary that can be locked belongs to nobody: its process was killed, and `sweep` may remove it at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+import sys
+import time
+from typing import Final
+
+from entrepot.flavors.local.directories import Directory
+from entrepot.paths import TEMPORARY_PREFIX
+
+if sys.platform != "win32":
+    import fcntl
+
+PERMISSIONS: Final = 0o777
+"""What is kept of a mode: never set-user-id or the like, which a stranger's metadata could ask for."""
+
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
+_DAY_S: Final = 24 * 3600
+
+
+def create(directory: Directory, mode: int | None) -> tuple[str, int]:
+    """A new temporary, locked: its name and its descriptor."""
+    wanted = 0o666 if mode is None else mode & PERMISSIONS | stat.S_IWUSR
+    while True:
+        name = TEMPORARY_PREFIX + secrets.token_hex(8)
+        try:
+            descriptor = directory.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, wanted)
+        except FileExistsError:
+            continue
+        try:
+            if _lock(descriptor) and os.fstat(descriptor).st_nlink:
+                return name, descriptor
+        except BaseException:
+            os.close(descriptor)
+            directory.unlink(name)
+            raise
+        os.close(descriptor)  # a sweep took it in the moment before it was locked
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether the file is ours now. Where there are no locks, it is."""
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
+def sweep(directory: Directory) -> int:
+    """Remove the temporaries that killed processes left in a directory; returns their number.
+
+    A temporary is dead when its lock is free. Where there are no locks, when it is older than a day.
+    """
+    with_prefix = [entry.name for entry in directory.entries() if entry.name.startswith(TEMPORARY_PREFIX)]
+    return sum(_remove_if_dead(directory, name) for name in with_prefix)
+
+
+def _remove_if_dead(directory: Directory, name: str) -> bool:
+    try:
+        if not stat.S_ISREG(directory.status(name).st_mode):
+            return False
+        descriptor = directory.open(name, os.O_RDWR)
+    except OSError:
+        return False  # published, dropped or another user's by now
+    try:
+        dead = _is_dead(descriptor)
+        if dead and sys.platform != "win32":
+            directory.unlink(name)  # with the lock still held, so that no writer can have it
+    except FileNotFoundError:
+        return False
+    finally:
+        os.close(descriptor)
+    if dead and sys.platform == "win32":
+        directory.unlink(name)  # no open file can be removed there
+    return dead
+
+
+def _is_dead(descriptor: int) -> bool:
+    old = time.time() - os.fstat(descriptor).st_mtime > _DAY_S
+    if sys.platform == "win32":
+        return old
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return old
+    return True
