@@ -165,8 +165,8 @@ class DictStore(BaseArtifactStore):
 
     async def open_writer(self, path: StrPath, mode: WriteMode, options: WriteOptions) -> BinaryWriter:
         key = self._key(path, "open")
-        if mode == "a" or options.if_match is not None:
-            raise UnsupportedOperation("neither appends nor replaces by etag", operation="open", uri=self._uri(key))
+        if mode == "a" or options.if_match or options.metadata or options.content_type:
+            raise UnsupportedOperation("see the capabilities", operation="open", uri=self._uri(key))
         if key in self._place.directories:
             raise IsADirectory(operation="open", uri=self._uri(key))
         exclusive = mode == "x" or options.if_none_match

@@ -56,7 +56,7 @@ class BulkRules(StoreRules):
     ) -> None:
         items = [
             WriteItem("dir/a", b"1"),
-            WriteItem("dir/b %41é", bytearray(b"22"), WriteOptions(metadata={"color": "blue"})),
+            WriteItem("dir/b %41é", bytearray(b"22"), self.kept_options(capabilities)),
             WriteItem("c", b""),
         ]
         results = await store.write_batch(items)
@@ -64,8 +64,7 @@ class BulkRules(StoreRules):
             assert isinstance(result, FileStat)
             assert (result.uri, result.size_bytes) == (self.uri(store, item.path), len(item.data))
         assert await self.files_of(store) == {"dir/a": b"1", "dir/b %41é": b"22", "c": b""}
-        if capabilities.metadata:
-            assert (await store.stat("dir/b %41é")).metadata["color"] == "blue"
+        assert self.says_what_was_kept(await store.stat("dir/b %41é"), self.kept_options(capabilities))
 
     async def test_a_refused_item_is_its_own_error_only(self, store: BaseArtifactStore) -> None:
         results = await store.write_batch([WriteItem("a", b"1"), WriteItem("../b", b"2"), WriteItem("c", b"3")])
@@ -108,9 +107,9 @@ class BulkRules(StoreRules):
         assert checksum.verified() in (None, "md5", "part-md5", "crc32c", "crc64nvme")
 
     @pytest.mark.parametrize("size", [1, 8 * MIB, len(LARGE)])
-    async def test_parts_make_one_file(self, store: BaseArtifactStore, size: int) -> None:
-        data = LARGE[:size]
-        async with store.open_parts("dir/large", size, WriteOptions(metadata={"color": "blue"})) as sink:
+    async def test_parts_make_one_file(self, store: BaseArtifactStore, capabilities: Capabilities, size: int) -> None:
+        data, options = LARGE[:size], self.kept_options(capabilities)
+        async with store.open_parts("dir/large", size, options) as sink:
             step = sink.part_size_bytes
             pieces = {1 + start // step: data[start : start + step] for start in range(0, size, step)}
             if sink.in_order:
@@ -124,7 +123,9 @@ class BulkRules(StoreRules):
         told = sink.result()
         assert (told.uri, told.size_bytes) == (self.uri(store, "dir/large"), size)
         assert await self.files_of(store) == {"dir/large": data}
-        assert told.etag in (None, (await store.stat("dir/large")).etag)
+        found = await store.stat("dir/large")
+        assert told.etag in (None, found.etag)
+        assert self.says_what_was_kept(found, options)
         await self.no_litter_stays()
 
     async def test_an_exception_among_parts_publishes_nothing(self, store: BaseArtifactStore) -> None:

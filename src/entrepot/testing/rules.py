@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import anyio
 import pytest
 
-from entrepot.models import MIB, Capabilities, FileStat
+from entrepot.models import MIB, Capabilities, FileStat, WriteOptions
 
 if TYPE_CHECKING:
     from entrepot.contract import BaseArtifactStore
@@ -93,6 +93,20 @@ class StoreRules:
     def uri(store: BaseArtifactStore, path: str) -> str:
         """The full address of a path below the root."""
         return f"{store.path}/{path}" if path else store.path
+
+    @staticmethod
+    def kept_options(capabilities: Capabilities) -> WriteOptions:
+        """Metadata and a content type, as far as the store keeps them."""
+        return WriteOptions(
+            metadata={"color": "blue", "run-id": "7 a/b"} if capabilities.metadata else {},
+            content_type="text/csv" if capabilities.content_type else None,
+        )
+
+    @staticmethod
+    def says_what_was_kept(found: FileStat, options: WriteOptions) -> bool:
+        """Whether `stat` tells the metadata and the type of these options."""
+        kept = {name: found.metadata.get(name) for name in options.metadata}
+        return kept == dict(options.metadata) and options.content_type in (None, found.content_type)
 
     async def fill(self, store: BaseArtifactStore, paths: Iterable[str]) -> None:
         """Make files behind the store's back; the content of each is its path."""

@@ -359,22 +359,34 @@ class WritingRules(StoreRules):
     # ---- options and results -------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("size", [4, len(LARGE)], ids=["small", "large"])
-    async def test_metadata_and_content_type_are_kept_or_declared_dropped(
+    async def test_metadata_and_content_type_are_kept(
         self, store: BaseArtifactStore, capabilities: Capabilities, size: int
     ) -> None:
-        options = WriteOptions(content_type="text/csv", metadata={"color": "blue", "run-id": "7 a/b"})
+        options = self.kept_options(capabilities)
         await store.write_bytes("f", LARGE[:size], options)
         async with store.open("g", "wb", options=options) as file:
             await file.write(LARGE[:size])
         for path in ("f", "g"):
-            found = await store.stat(path)
-            if capabilities.metadata:
-                assert found.metadata["color"] == "blue"
-                assert found.metadata["run-id"] == "7 a/b"
-            else:
-                assert "color" not in found.metadata
-            if capabilities.content_type:
-                assert found.content_type == "text/csv"
+            assert self.says_what_was_kept(await store.stat(path), options)
+
+    @pytest.mark.parametrize(
+        ("capability", "options"),
+        [
+            ("metadata", WriteOptions(metadata={"color": "blue"})),
+            ("content_type", WriteOptions(content_type="text/csv")),
+        ],
+    )
+    async def test_options_that_the_store_does_not_keep_are_refused(
+        self, store: BaseArtifactStore, capabilities: Capabilities, capability: str, options: WriteOptions
+    ) -> None:
+        if getattr(capabilities, capability):
+            return  # `test_metadata_and_content_type_are_kept` says what holds then
+        with pytest.raises(UnsupportedOperation):
+            await store.write_bytes("f", b"x", options)
+        with pytest.raises(UnsupportedOperation):
+            async with store.open("f", "wb", options=options) as file:
+                await file.write(b"x")
+        assert await self.raw_list() == []
 
     async def test_a_time_given_is_kept_as_the_files_own_or_in_metadata(
         self, store: BaseArtifactStore, capabilities: Capabilities
