@@ -331,8 +331,7 @@ _TELLING: Final = (
     "botocore.parsers",
     "botocore.retryhandler",
     "botocore.utils",
-    "aiobotocore.endpoint",
-    "aiobotocore.parsers",
+    "aiobotocore.utils",
 )
 
 
