@@ -231,4 +231,4 @@ async def glob(
 
 
 def _shows_human(session: Session, *, human: bool, exact: bool) -> bool:
-    return human or (output.to_terminal and not exact)
+    return human or (session.output.to_terminal and not exact)

@@ -197,7 +197,7 @@ class _Transfer:
         self._draw: Callable[[Event], None] | None = None
 
     async def run(self, sources: Sequence[str], target: str, *, into: str | None) -> int:
-        session, options = self._session, self._options
+        session = self._session
         pairs = [(source, _below(target, source) if into is not None else target) for source in sources]
         _refuse_twins(pairs)
         with self._progress() as next_copy:
