@@ -1,0 +1,507 @@
+"""The contract over flat keys, once for every object service; a flavor gives the client."""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar, NoReturn
+
+from entrepot import batches
+from entrepot.contract import BaseArtifactStore, WriteMode
+from entrepot.errors import (
+    AlreadyExists,
+    ContainerNotFound,
+    InvalidPath,
+    IsADirectory,
+    NotADirectory,
+    NotFound,
+    PreconditionFailed,
+    StoreError,
+    UnsupportedOperation,
+)
+from entrepot.files import PartChecksum, PartWriter
+from entrepot.models import (
+    NO_OPTIONS,
+    Buffer,
+    ByteRange,
+    Capabilities,
+    CopyItem,
+    FileData,
+    FileStat,
+    Limits,
+    ObjectStat,
+    WriteItem,
+    WriteOptions,
+)
+from entrepot.objects import bulk
+from entrepot.objects.client import ObjectClient
+from entrepot.objects.listing import Listing, file_stat
+from entrepot.objects.probes import Probes, keeps_marker
+from entrepot.objects.streams import ObjectReader, ObjectWriter
+from entrepot.objects.trees import copy_object, move_tree, remove_tree
+from entrepot.objects.uploads import AbandonedUploads
+from entrepot.objects.waves import wave
+from entrepot.paths import Root, StrPath, path_text, printable
+from entrepot.patterns import GlobPattern
+
+_ONLY_NEW = WriteOptions(if_none_match=True)
+
+
+class ObjectArtifactStore(BaseArtifactStore):
+    """An artifact store over an `ObjectClient`, which a subclass makes.
+
+    A directory exists while a key or its marker, the zero-byte object `dir/`, lies below it. A write is one request
+    and looks for nothing; whether a name is a directory is asked only after a read has missed.
+    """
+
+    batch_items: ClassVar[int] = 16
+
+    def __init__(self, path: StrPath, **configuration: Any) -> None:
+        super().__init__(path, **configuration)
+        self._root = self._parse_root(self.config.path)
+        self._lock = threading.Lock()
+        self._listing: Listing | None = None
+        self._pid = os.getpid()
+        self._inherited: list[Listing] = []
+        self._probes = Probes()
+        self._abandoned = AbandonedUploads()
+
+    @abstractmethod
+    def _make_client(self) -> ObjectClient:
+        """The client of this store's container; called once, and once more in each forked child. No I/O."""
+
+    @classmethod
+    def _parse_root(cls, path: str) -> Root:
+        return Root.parse(path)
+
+    def _listed(self) -> Listing:
+        """The listing over the client of this process, made when it is first needed."""
+        if self._pid != os.getpid():
+            # A forked child: the lock may have been held, and sockets are the parent's. The old client is kept, not
+            # closed, so that nothing is said on those.
+            self._lock = threading.Lock()
+            if self._listing is not None:
+                self._inherited.append(self._listing)
+            self._listing, self._pid, self._abandoned = None, os.getpid(), AbandonedUploads()
+        if self._listing is None:
+            with self._lock:
+                if self._listing is None:
+                    self._listing = Listing(self._make_client(), self._root)
+        return self._listing
+
+    @property
+    def client(self) -> ObjectClient:
+        """The primitives that this store is made of."""
+        return self._listed().client
+
+    @property
+    def path(self) -> str:
+        return self._root.uri
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._probes.merged(self.client.capabilities)
+
+    @property
+    def limits(self) -> Limits:
+        return self.client.limits
+
+    async def probe_capabilities(self) -> Capabilities:
+        return await self._probes.settle(self.client, self._root)
+
+    async def close(self) -> None:
+        if self._listing is not None and self._pid == os.getpid():
+            await self._abandoned.settle()
+            await self._listing.client.close()
+
+    # ---- paths and what is at them ------------------------------------------------------------------
+
+    def _path(self, path: StrPath, operation: str) -> str:
+        return self._root.relative(path, operation=operation)
+
+    def _uri(self, path: str) -> str:
+        return self._listed().uri_of(path)
+
+    def _file(self, path: StrPath, operation: str) -> tuple[str, str]:
+        """The relative path and the key of a file. Raises InvalidPath; IsADirectory for the root."""
+        relative = self._root.relative(path, operation=operation)
+        if not relative:
+            raise IsADirectory("the store's root is a directory", operation=operation, uri=self.path)
+        key = self._root.key(relative)
+        most = self.client.limits.key_max_bytes
+        if len(key) * 4 > most and len(key.encode()) > most:
+            raise InvalidPath(
+                f"with the store's prefix, a key is at most {most:,} bytes of UTF-8", operation=operation, uri=self.path
+            )
+        return relative, key
+
+    async def _raise_miss(self, relative: str, operation: str, error: NotFound) -> NoReturn:
+        """Say what a read missed: a directory is there, or nothing. Requests: 1."""
+        if isinstance(error, ContainerNotFound):
+            raise error
+        if (await self._listed().first_below(relative))[0]:
+            raise IsADirectory(
+                "a directory is there, not a file", operation=operation, uri=self._uri(relative)
+            ) from error
+        raise NotFound("no such file", operation=operation, uri=self._uri(relative)) from error
+
+    async def _head(self, relative: str) -> ObjectStat | None:
+        """What is known of a file, None where none is. Requests: 1."""
+        try:
+            return await self.client.head(self._root.key(relative))
+        except ContainerNotFound:
+            raise
+        except NotFound:
+            return None
+
+    async def stat(self, path: StrPath) -> FileStat:
+        relative = self._path(path, "stat")
+        if not relative:
+            return FileStat(self.path, 0, is_dir=True)
+        found = await self._head(relative)
+        if found is not None:
+            return file_stat(found, self._uri(relative))
+        there, marker = await self._listed().first_below(relative)
+        if not there:
+            raise NotFound("no such file or directory", operation="stat", uri=self._uri(relative))
+        return FileStat(self._uri(relative), 0, marker.modified if marker else None, is_dir=True)
+
+    async def exists(self, path: StrPath) -> bool:
+        relative = self._path(path, "exists")
+        if not relative:
+            return True
+        try:
+            return await self._head(relative) is not None or (await self._listed().first_below(relative))[0]
+        except ContainerNotFound:
+            return False
+
+    async def isdir(self, path: StrPath) -> bool:
+        relative = self._path(path, "isdir")
+        if not relative:
+            return True
+        try:
+            return (await self._listed().first_below(relative))[0]
+        except ContainerNotFound:
+            return False
+
+    async def size(self, path: StrPath) -> int:
+        relative = self._path(path, "size")
+        found = await self._head(relative) if relative else None
+        if found is not None:
+            return found.size_bytes
+        total = 0
+        async with aclosing(self._listed().scan(relative, recursive=True)) as entries:
+            async for entry in entries:
+                total += entry.size_bytes
+        return total
+
+    # ---- listing --------------------------------------------------------------------------------------
+
+    async def listdir(self, path: StrPath = "") -> list[str]:
+        return await self._listed().names(self._path(path, "listdir"))
+
+    def scan(self, path: StrPath = "", recursive: bool = True) -> AsyncGenerator[FileStat, None]:
+        return self._listed().scan(self._path(path, "scan"), recursive=recursive)
+
+    def walk(
+        self, top: StrPath = "", topdown: bool = True, onerror: Callable[[StoreError], object] | None = None
+    ) -> AsyncGenerator[tuple[str, list[str], list[str]], None]:
+        return self._listed().walk(self._path(top, "walk"), topdown=topdown, onerror=onerror)
+
+    def glob(self, pattern: StrPath) -> AsyncGenerator[str, None]:
+        relative = self._path(pattern, "glob")
+        if relative and path_text(pattern).endswith("/"):
+            relative += "/"
+        return self._listed().glob(GlobPattern.parse(relative))
+
+    # ---- reading --------------------------------------------------------------------------------------
+
+    async def open_reader(self, path: StrPath) -> ObjectReader:
+        relative, key = self._file(path, "open")
+        try:
+            return await ObjectReader.open(self.client, key, self._uri(relative))
+        except NotFound as error:
+            await self._raise_miss(relative, "open", error)
+
+    async def read_bytes(self, path: StrPath) -> bytes:
+        relative, key = self._file(path, "read_bytes")
+        try:
+            data = (await self.client.get(key)).data
+        except NotFound as error:
+            await self._raise_miss(relative, "read_bytes", error)
+        return data if isinstance(data, bytes) else bytes(data)
+
+    async def read_range(
+        self, path: StrPath, start: int, stop: int | None = None, *, if_match: str | None = None
+    ) -> bytes:
+        span = ByteRange(start, stop)
+        relative, key = self._file(path, "read_range")
+        try:
+            if start == stop:  # HTTP has no empty range, but a missing file is still an error
+                await self._require_etag(key, if_match)
+                return b""
+            data = (await self.client.get(key, byte_range=span, if_match=if_match)).data
+        except NotFound as error:
+            await self._raise_miss(relative, "read_range", error)
+        return data if isinstance(data, bytes) else bytes(data)
+
+    async def _require_etag(self, key: str, if_match: str | None) -> None:
+        found = await self.client.head(key)
+        if if_match is not None and found.etag != if_match:
+            raise PreconditionFailed(
+                "the file is another by now", operation="read_range", uri=printable(self.client.uri(key))
+            )
+
+    # ---- writing --------------------------------------------------------------------------------------
+
+    async def _require_conditions(self, options: WriteOptions, operation: str, relative: str) -> None:
+        """Raise UnsupportedOperation where the service would ignore a condition. Requests: none once that is known."""
+        wanted = {"exclusive_create": options.if_none_match, "conditional_write": options.if_match is not None}
+        names = tuple(name for name, is_wanted in wanted.items() if is_wanted)
+        known = await self._probes.settle(self.client, self._root, names)
+        for name in names:
+            if not getattr(known, name):
+                what = "create-only writes" if name == "exclusive_create" else "writes pinned to an etag"
+                raise UnsupportedOperation(
+                    f"this service does not keep {what} (capability {name})",
+                    operation=operation,
+                    uri=self._uri(relative),
+                )
+
+    async def open_writer(self, path: StrPath, mode: WriteMode, options: WriteOptions) -> ObjectWriter:
+        relative, key = self._file(path, "open")
+        if mode == "a":
+            raise UnsupportedOperation(
+                "object services cannot append: read the file and write it anew",
+                operation="open",
+                uri=self._uri(relative),
+            )
+        if mode == "x":
+            options = replace(options, if_none_match=True)
+        if options.if_none_match or options.if_match is not None:
+            await self._require_conditions(options, "open", relative)
+        if self._abandoned:
+            await self._abandoned.settle()
+        return ObjectWriter(self.client, key, self._uri(relative), options, on_abandon=self._abandoned.add)
+
+    async def write_bytes(self, path: StrPath, data: Buffer, options: WriteOptions | None = None) -> FileStat:
+        relative, key = self._file(path, "write_bytes")
+        client = self.client
+        wanted = options or NO_OPTIONS
+        if wanted.if_none_match or wanted.if_match is not None:
+            await self._require_conditions(wanted, "write_bytes", relative)
+        if self._abandoned:
+            await self._abandoned.settle()
+        if len(data) > client.limits.put_max_bytes or not isinstance(data, bytes | bytearray):
+            return await self._write_view(relative, key, memoryview(data).cast("B"), wanted)
+        return file_stat(await client.put(key, data, wanted), self._uri(relative))
+
+    async def _write_view(self, relative: str, key: str, view: memoryview, options: WriteOptions) -> FileStat:
+        uri = self._uri(relative)
+        if len(view) <= self.client.limits.put_max_bytes:
+            return file_stat(await self.client.put(key, view, options), uri)
+        async with ObjectWriter(self.client, key, uri, options, on_abandon=self._abandoned.add) as writer:
+            await writer.write(view)
+        assert writer.result is not None
+        return file_stat(writer.result, uri)
+
+    # ---- directories ----------------------------------------------------------------------------------
+
+    async def mkdir(self, path: StrPath) -> None:
+        relative = self._path(path, "mkdir")
+        uri = self._uri(relative)
+        if not relative or await self.exists(relative):
+            raise AlreadyExists("something is there already", operation="mkdir", uri=uri)
+        parent = relative.rpartition("/")[0]
+        # Where empty directories are not kept, one that was made before may have left no trace.
+        kept = self.capabilities.empty_directories is not False
+        if parent and kept and not await self.isdir(parent):
+            if await self._head(parent) is not None:
+                raise NotADirectory("the parent is a file", operation="mkdir", uri=uri)
+            raise NotFound("the parent directory does not exist; makedirs makes it, too", operation="mkdir", uri=uri)
+        await self._write_marker(relative)
+
+    async def makedirs(self, path: StrPath) -> None:
+        relative = self._path(path, "makedirs")
+        if not relative or await self.isdir(relative):
+            return
+        names = relative.split("/")
+        above = ["/".join(names[:count]) for count in range(1, len(names) + 1)]
+        for one, found in zip(above, await wave([partial(self._head, one) for one in above]), strict=True):
+            if found is not None:
+                raise AlreadyExists("a file is in the way", operation="makedirs", uri=self._uri(one))
+        await self._write_marker(relative)
+
+    async def _write_marker(self, relative: str) -> None:
+        """Make the directory's marker, where the service keeps markers; the first one finds that out."""
+        known = self.capabilities.empty_directories
+        if known is False:
+            return
+        if known is None:
+            self._probes.answer("empty_directories", await keeps_marker(self.client, self._root.key(relative)))
+            return
+        try:
+            await self.client.put(f"{self._root.key(relative)}/", b"")
+        except StoreError as error:
+            # Services with real directories refuse the marker of one that is there.
+            if not isinstance(error, FileExistsError) and not await self.isdir(relative):
+                raise
+
+    # ---- removing, copying, moving --------------------------------------------------------------------
+
+    async def remove(self, path: StrPath) -> None:
+        relative, key = self._file(path, "remove")
+        try:
+            await self.client.head(key)
+        except NotFound as error:
+            await self._raise_miss(relative, "remove", error)
+        await self.client.delete(key)
+
+    async def rmtree(self, path: StrPath, *, allow_root: bool = False) -> None:
+        relative = self._path(path, "rmtree")
+        if not relative and not allow_root:
+            raise InvalidPath(
+                "this is the whole store; pass allow_root=True to empty it", operation="rmtree", uri=self.path
+            )
+        if self._abandoned:
+            await self._abandoned.settle()
+        if not await remove_tree(self._listed(), relative, "rmtree") and relative:
+            raise await self._listed().absence(relative, "rmtree")
+
+    async def copyfile(self, src: StrPath, dst: StrPath, overwrite: bool = False) -> None:
+        source, source_key = self._file(src, "copyfile")
+        target, key = self._file(dst, "copyfile")
+        if source == target:
+            if await self._head(source) is None:
+                await self._raise_miss(source, "copyfile", NotFound())
+            if not overwrite:
+                raise AlreadyExists("source and target are one file", operation="copyfile", uri=self._uri(target))
+            return
+        try:
+            await self._copy(source_key, target, key, overwrite=overwrite, operation="copyfile")
+        except NotFound as error:
+            await self._raise_miss(source, "copyfile", error)
+
+    async def _copy(
+        self,
+        source_key: str,
+        target: str,
+        key: str,
+        *,
+        overwrite: bool,
+        operation: str,
+        seen: ObjectStat | None = None,
+    ) -> None:
+        client = self.client
+        if overwrite:
+            options = None
+        elif self.capabilities.exclusive_copy:
+            options = _ONLY_NEW
+        else:
+            options = None
+            await bulk.require_absent(client, key, self._uri(target), operation)
+        try:
+            await copy_object(client, key, client, source_key, options=options, seen=seen)
+        except AlreadyExists as error:
+            raise AlreadyExists(
+                "a file is there already; pass overwrite=True to replace it", operation=operation, uri=self._uri(target)
+            ) from error
+
+    async def rename(self, src: StrPath, dst: StrPath, overwrite: bool = False) -> None:
+        source, target = self._path(src, "rename"), self._path(dst, "rename")
+        if not source or not target:
+            raise IsADirectory("the store's root can be neither moved nor replaced", operation="rename", uri=self.path)
+        found = await self._head(source)
+        if found is None and not (await self._listed().first_below(source))[0]:
+            raise NotFound("no such file or directory", operation="rename", uri=self._uri(source))
+        if source == target and overwrite:
+            return
+        if not overwrite and await self.exists(target):
+            raise AlreadyExists(
+                "something is there already; pass overwrite=True to replace it",
+                operation="rename",
+                uri=self._uri(target),
+            )
+        if found is None:
+            await self._rename_tree(source, target)
+        else:
+            await self._rename_file(found, target, overwrite=overwrite)
+
+    async def _rename_file(self, found: ObjectStat, target: str, *, overwrite: bool) -> None:
+        key = self._root.key(target)
+        await self._copy(found.key, target, key, overwrite=overwrite, operation="rename", seen=found)
+        if (await self.client.head(key)).size_bytes != found.size_bytes:
+            raise StoreError("the copy has another size; the source is kept", operation="rename", uri=self._uri(target))
+        await self.client.delete(found.key)
+
+    async def _rename_tree(self, source: str, target: str) -> None:
+        if f"{target}/".startswith(f"{source}/") or f"{source}/".startswith(f"{target}/"):
+            raise InvalidPath(
+                "a directory cannot be moved into itself, nor over one that holds it",
+                operation="rename",
+                uri=self._uri(target),
+            )
+        if await self._head(target) is not None:
+            raise NotADirectory(
+                "a file is there, which a directory cannot replace", operation="rename", uri=self._uri(target)
+            )
+        await move_tree(self._listed(), source, target)
+
+    # ---- ports of the bulk copy -----------------------------------------------------------------------
+
+    def _key_of(self, file: FileStat, operation: str) -> str:
+        return self._root.key(self._root.relative(file.uri, operation=operation))
+
+    async def read_batch(self, files: Sequence[FileStat]) -> list[FileData | StoreError]:
+        client = self.client
+
+        async def read(file: FileStat) -> FileData:
+            return await bulk.read_whole(client, self._key_of(file, "read_batch"), file)
+
+        return await batches.each(files, read)
+
+    async def read_part(self, file: FileStat, start: int, into: memoryview) -> None:
+        await bulk.read_part(self.client, self._key_of(file, "read_part"), file, start, into)
+
+    def part_checksum(self, file: FileStat, part_size_bytes: int) -> PartChecksum | None:
+        return self.client.part_checksum(file, part_size_bytes)
+
+    async def write_batch(self, items: Sequence[WriteItem]) -> list[FileStat | StoreError]:
+        return await batches.each(items, lambda item: self.write_bytes(item.path, item.data, item.options))
+
+    def open_parts(
+        self, path: StrPath, size_bytes: int, options: WriteOptions
+    ) -> AbstractAsyncContextManager[PartWriter]:
+        relative, key = self._file(path, "open_parts")
+        if not self.capabilities.multipart:
+            return super().open_parts(path, size_bytes, options)
+
+        @asynccontextmanager
+        async def parts() -> AsyncGenerator[PartWriter, None]:
+            if options.if_none_match or options.if_match is not None:
+                await self._require_conditions(options, "open_parts", relative)
+            async with bulk.open_parts(self.client, key, self._uri(relative), size_bytes, options) as writer:
+                yield writer
+
+        return parts()
+
+    def copies_natively_from(self, source: object) -> bool:
+        return isinstance(source, ObjectArtifactStore) and self.client.copies_from(source.client)
+
+    async def copy_batch(self, source: Any, items: Sequence[CopyItem]) -> list[FileStat | StoreError]:
+        if not self.copies_natively_from(source):
+            return await super().copy_batch(source, items)
+        client = self.client
+        exclusive = bool(self.capabilities.exclusive_copy)
+
+        async def copy(item: CopyItem) -> FileStat:
+            _, key = self._file(item.path, "copy_batch")
+            source_key = source._key_of(item.source, "copy_batch")
+            return await bulk.copy_item(client, key, source.client, source_key, item, exclusive=exclusive)
+
+        return await batches.each(items, copy)

@@ -1,0 +1,196 @@
+"""Copying and moving objects on the service's side, and removing whole trees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+import anyio
+
+from entrepot.errors import (
+    AlreadyExists,
+    ChecksumMismatch,
+    NotFound,
+    PartialFailure,
+    PermissionDenied,
+    PreconditionFailed,
+    ServiceError,
+    StoreError,
+)
+from entrepot.models import DeleteFailure, ListPage, ObjectStat, WriteOptions
+from entrepot.objects.client import ObjectClient
+from entrepot.objects.listing import Listing
+from entrepot.objects.uploads import ABORT_S, copy_in_parts
+from entrepot.objects.waves import REQUESTS, wave
+from entrepot.paths import printable
+
+_MAX_PASSES: Final = 100
+"""How deep real directories may nest where a service removes a directory only once it is empty."""
+
+
+async def copy_object(
+    client: ObjectClient,
+    key: str,
+    source: ObjectClient,
+    source_key: str,
+    *,
+    options: WriteOptions | None = None,
+    seen: ObjectStat | None = None,
+) -> ObjectStat:
+    """Copy one object of any size on the service's side.
+
+    options: None keeps the source's metadata and type; neither in them, too. seen: what a listing told of the
+    source, to which the copy is pinned. Requests: 1, or a HEAD and parts above the service's limit for one copy.
+    """
+    etag = seen.etag if seen is not None else None
+    if seen is None or seen.size_bytes <= client.limits.copy_max_bytes:
+        try:
+            return await client.copy(source, source_key, key, options, source_etag=etag)
+        except (NotFound, AlreadyExists, PreconditionFailed, PermissionDenied):
+            raise
+        except StoreError:
+            # Without a look before, the size may be what was wrong.
+            if seen is not None or (await source.head(source_key)).size_bytes <= client.limits.copy_max_bytes:
+                raise
+    found = await source.head(source_key)
+    if etag is not None and found.etag is not None and found.etag != etag:
+        raise PreconditionFailed("the source changed", operation="copy", uri=source.uri(source_key))
+    kept = options or WriteOptions()
+    if not kept.metadata and kept.content_type is None and kept.mtime_s is None:
+        kept = replace(kept, metadata=found.metadata, content_type=found.content_type)
+    return await copy_in_parts(client, key, source, found, kept)
+
+
+async def delete_keys(client: ObjectClient, keys: Sequence[str]) -> list[StoreError]:
+    """Delete in batches, several at once; one error a key that stayed."""
+    size = client.limits.delete_batch
+    batches = [keys[start : start + size] for start in range(0, len(keys), size)]
+    failures: list[StoreError] = []
+    for at in range(0, len(batches), REQUESTS):
+        for failed in await wave([partial(client.delete_many, batch) for batch in batches[at : at + REQUESTS]]):
+            failures += [_failure(client, one) for one in failed]
+    return failures
+
+
+def _failure(client: ObjectClient, failed: DeleteFailure) -> StoreError:
+    kind = PermissionDenied if failed.code == "AccessDenied" else ServiceError
+    message = f"{failed.code}: {failed.message}" if failed.message else failed.code
+    return kind(printable(message), operation="delete", uri=printable(client.uri(failed.key)))
+
+
+async def remove_tree(listing: Listing, path: str, operation: str) -> bool:
+    """Delete every key in a directory; False where there was none. Raises PartialFailure for keys that stayed.
+
+    Requests: for 1,000 keys a listing, which runs beside the deletes of the page before, and a batch of deletes; one
+    listing more at the end, because services with real directories refuse to remove one before what is in it.
+    """
+    prefix = listing.prefix_of(path)
+    any_key = False
+    for _ in range(_MAX_PASSES):
+        removed, failures = await _removal_pass(listing, prefix)
+        any_key = any_key or bool(removed or failures)
+        if not removed:
+            break
+    if failures:
+        raise PartialFailure(
+            f"{len(failures):,} of the keys could not be removed; the first: {failures[0].message}",
+            operation=operation,
+            uri=printable(listing.uri_of(path)),
+            failures=failures,
+        )
+    return any_key
+
+
+async def _removal_pass(listing: Listing, prefix: str) -> tuple[int, list[StoreError]]:
+    """Delete what one listing tells; how many keys went, and what stayed."""
+    removed = 0
+    failures: list[StoreError] = []
+    following: list[ListPage] = []
+    async with aclosing(listing.pages(prefix)) as pages:
+
+        async def fetch() -> None:
+            async for page in pages:
+                following.append(page)
+                return
+
+        async def delete(keys: list[str]) -> None:
+            failures.extend(await delete_keys(listing.client, keys))
+
+        await fetch()
+        while following:
+            # In reverse order, what is in a directory goes before its marker.
+            keys = [found.key for found in reversed(following.pop().objects)]
+            removed += len(keys)
+            await wave([fetch, partial(delete, keys)])
+    return removed - len(failures), failures
+
+
+async def move_tree(listing: Listing, source: str, target: str) -> None:
+    """Copy every key of a directory, verify, then delete; a failure before the deletes keeps the source whole.
+
+    What was in the target and is not in the source is removed once the copy is verified. Requests: a copy for each
+    key, and for each 1,000 keys two listings and a batch of deletes. Memory: some 200 bytes a key.
+    """
+    client = listing.client
+    from_prefix, to_prefix = listing.prefix_of(source), listing.prefix_of(target)
+    fresh = not (await listing.first_below(target))[0]
+    copied: dict[str, int] = {}
+    try:
+        async with aclosing(listing.pages(from_prefix)) as pages:
+            async for page in pages:
+                for start in range(0, len(page.objects), REQUESTS):
+                    group = page.objects[start : start + REQUESTS]
+                    copied.update({found.key[len(from_prefix) :]: found.size_bytes for found in group})
+                    await wave(
+                        [
+                            partial(
+                                copy_object,
+                                client,
+                                to_prefix + found.key[len(from_prefix) :],
+                                client,
+                                found.key,
+                                seen=found,
+                            )
+                            for found in group
+                        ]
+                    )
+        extra = await _verified_extras(listing, target, copied)
+    except BaseException:
+        if fresh:  # nothing was there before, so all that is there now is ours
+            with anyio.move_on_after(ABORT_S, shield=True):
+                await delete_keys(client, [to_prefix + name for name in copied])
+        raise
+    stayed = await delete_keys(client, [to_prefix + name for name in extra])
+    stayed += await delete_keys(client, [from_prefix + name for name in reversed(copied)])
+    if stayed:
+        raise PartialFailure(
+            f"the tree is copied, but {len(stayed):,} keys could not be removed; the first: {stayed[0].message}",
+            operation="rename",
+            uri=printable(listing.uri_of(source)),
+            failures=stayed,
+        )
+
+
+async def _verified_extras(listing: Listing, target: str, copied: dict[str, int]) -> list[str]:
+    """What the target has beside the copies. Raises ChecksumMismatch unless each copy is there with its size."""
+    prefix = listing.prefix_of(target)
+    extra: list[str] = []
+    matching = 0
+    async with aclosing(listing.pages(prefix)) as pages:
+        async for page in pages:
+            for found in page.objects:
+                name = found.key[len(prefix) :]
+                if name not in copied:
+                    extra.append(name)
+                elif found.size_bytes == copied[name]:
+                    matching += 1
+    if matching != len(copied):
+        raise ChecksumMismatch(
+            f"{len(copied) - matching:,} of {len(copied):,} copies are not what was copied; the source is kept",
+            operation="rename",
+            uri=printable(listing.uri_of(target)),
+        )
+    return extra
