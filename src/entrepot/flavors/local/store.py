@@ -79,8 +79,8 @@ class LocalArtifactStore(BaseArtifactStore):
 
     batch_items: ClassVar[int] = 64
 
-    def __init__(self, path: StrPath, *, durability: Durability = "full") -> None:
-        super().__init__(path, durability=durability)
+    def __init__(self, path: StrPath, **configuration: Any) -> None:
+        super().__init__(path, **configuration)
         self._tree = Tree(self.config.path)
         self._durability: Durability = self.config.durability
         self._swept = bulk.Swept()
