@@ -17,7 +17,16 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, overload
 
 from entrepot import batches
 from entrepot.errors import ConfigurationError, PreconditionFailed, StoreError, UnsupportedOperation
-from entrepot.files import BinaryReader, BinaryWriter, Opening, PartChecksum, PartWriter, TextReader, TextWriter
+from entrepot.files import (
+    BinaryReader,
+    BinaryWriter,
+    Opening,
+    PartChecksum,
+    PartWriter,
+    TextReader,
+    TextWriter,
+    check_text_options,
+)
 from entrepot.models import (
     NO_OPTIONS,
     Buffer,
@@ -251,6 +260,8 @@ class BaseArtifactStore(StackComponent, ABC):
             raise ValueError("binary mode takes no encoding, errors or newline")
         if kind is None and options is not None:
             raise ValueError("options are for writing")
+        if not binary:
+            check_text_options(encoding or "utf-8", errors or "strict", newline)
 
         async def make() -> Any:
             if kind is None:

@@ -152,6 +152,7 @@ class TextReader:
     def __init__(
         self, buffer: BinaryReader, *, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
     ) -> None:
+        check_text_options(encoding, errors, newline)
         self.buffer, self.encoding, self.errors, self.newline = buffer, encoding, errors, newline
         self._restart()
 
@@ -260,9 +261,11 @@ class TextWriter:
     def __init__(
         self, buffer: BinaryWriter, *, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
     ) -> None:
+        check_text_options(encoding, errors, newline)
         self.buffer, self.encoding, self.errors = buffer, encoding, errors
         self._encoder = codecs.getincrementalencoder(encoding)(errors)
-        self._newline = _line_separator(newline)
+        # Artifacts move between machines, so "\n" stays "\n" everywhere; the builtin would write os.linesep.
+        self._newline = newline or "\n"
 
     @property
     def name(self) -> str:
@@ -304,11 +307,12 @@ class TextWriter:
             await self.abort()
 
 
-def _line_separator(newline: str | None) -> str:
+def check_text_options(encoding: str, errors: str, newline: str | None) -> None:
+    """Refuse, before anything is opened, what the builtin `open` refuses. Raises ValueError, LookupError."""
     if newline not in (None, "", "\n", "\r", "\r\n"):
         raise ValueError(f"illegal newline value: {newline!r}")
-    # Artifacts move between machines, so "\n" stays "\n" everywhere; the builtin would write os.linesep.
-    return newline or "\n"
+    codecs.lookup(encoding)
+    codecs.lookup_error(errors)
 
 
 class PartWriter(ABC):

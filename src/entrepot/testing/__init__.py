@@ -46,6 +46,7 @@ _RULES = (
     "bulk",
     "client_rules",
     "clients",
+    "committing",
     "lifecycle",
     "listing",
     "moving",

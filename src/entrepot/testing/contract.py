@@ -17,13 +17,14 @@ missing is not skipped: the test checks that asking for it is refused.
 from __future__ import annotations
 
 from entrepot.testing.bulk import BulkRules
+from entrepot.testing.committing import CommitRules
 from entrepot.testing.lifecycle import LifecycleRules
 from entrepot.testing.listing import ListingRules
 from entrepot.testing.moving import CopyingRules, MovingRules
 from entrepot.testing.naming import NamingRules
 from entrepot.testing.reading import ReadingRules
 from entrepot.testing.removing import DirectoryRules, RemovingRules
-from entrepot.testing.writing import CommitRules, WritingRules
+from entrepot.testing.writing import WritingRules
 
 
 class ArtifactStoreContract(
