@@ -583,6 +583,27 @@ async def test_cancelled_at_any_stage_no_connection_stays_in_use(stage: str) -> 
         await server.until_open(0)
 
 
+async def test_a_body_that_is_given_up_is_not_sent_later() -> None:
+    """A connection that is only closed goes on sending what it holds of a buffer that is its owner's again."""
+
+    async def stuck(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await stop.wait()
+
+    stop = asyncio.Event()
+    async with serving(stuck) as server, transport() as http:
+        before = len(os.listdir("/proc/self/fd"))
+        request = Request("PUT", server.origin, "/k", (), bytes(64 * 2**20))
+        task = asyncio.create_task(http.send(request).__aenter__())
+        await server.until_open(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0)
+        assert len(os.listdir("/proc/self/fd")) == before + 1, "the server's end alone is open"
+        stop.set()
+
+
 async def test_a_pool_at_its_limit_waits_instead_of_failing() -> None:
     async with serving(answering(reply(b"x"))) as server, transport(connections=2) as http:
 

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary, WeakSet, finalize
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -194,6 +195,7 @@ class _Broken(aiohttp.ClientConnectionError):
 class _Exchange(Response):
     """One request and its reply: the context manager that `send` returns, and the response in it."""
 
+    _body: _Body | None
     _reply: aiohttp.ClientResponse
     _route: Route
 
@@ -209,19 +211,24 @@ class _Exchange(Response):
         headers: CIMultiDict[str] = CIMultiDict(request.headers)
         headers["Host"] = route.authority
         headers["User-Agent"] = USER_AGENT
+        self._body = body = _Body(request.body, transport.timeouts.send_s) if request.body else None
         try:
             self._reply = reply = await pool.session.request(
                 request.method,
                 URL.build(scheme=route.scheme, authority=route.authority, path=path, query_string=query, encoded=True),
                 headers=headers,
-                data=_Body(request.body, transport.timeouts.send_s) if request.body else None,
+                data=body,
                 skip_auto_headers=None if request.method in _BODYLESS else _NO_CONTENT_TYPE,
                 allow_redirects=False,
                 proxy=route.proxy,
                 ssl=route.tls,
             )
-        except FAILURES as error:
-            raise route.error(error, transport.timeouts) from cause(error)
+        except BaseException as error:
+            if body is not None:
+                body.abandon()
+            if isinstance(error, FAILURES):
+                raise route.error(error, transport.timeouts) from cause(error)
+            raise
         route.answered = True
         self.status = reply.status
         self.headers = _plain(reply.headers)
@@ -229,8 +236,11 @@ class _Exchange(Response):
 
     async def __aexit__(self, *exception: object) -> None:
         # At the body's end aiohttp has taken the connection back already; any other one is closed.
-        if not self._reply.closed:
+        closed = self._reply.closed
+        if not closed:
             self._reply.close()
+        if self._body is not None and not (closed and self._body.written):
+            self._body.abandon()
 
     async def read(self, limit: int | None = None) -> bytes:
         content = self._reply.content
@@ -274,21 +284,36 @@ class _Exchange(Response):
 
 
 class _Body(aiohttp.Payload):
-    """Bytes in memory, sent in pieces that the socket takes without a copy of the rest."""
+    """Bytes in memory, sent in pieces that the socket takes without a copy of the rest.
+
+    written: all of them were given to the connection.
+    """
 
     def __init__(self, data: Buffer, send_s: float) -> None:
         super().__init__(data)
         self._view = memoryview(data).cast("B")
         self._send_s = send_s
         self._size = self._view.nbytes
+        self._connection: asyncio.WriteTransport | None = None
+        self.written = False
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return str(self._view, encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
+        assert isinstance(writer, StreamWriter)
+        self._connection = writer.transport
         for start in range(0, self._view.nbytes, _CHUNK_BYTES):
             async with asyncio.timeout(self._send_s):
                 await writer.write(self._view[start : start + _CHUNK_BYTES])
+        self.written = True
+
+    def abandon(self) -> None:
+        """Send no more of it, also not what the connection still holds: a closed one would, and by then the buffer
+        may be its owner's again, with other bytes in it.
+        """
+        if self._connection is not None:
+            self._connection.abort()
 
 
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:
