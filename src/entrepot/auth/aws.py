@@ -74,6 +74,7 @@ class AwsSettings:
     """Who signs, as a store's configuration says it; whatever is None is looked for in the environment.
 
     sts_endpoint_url: where `role_arn` is assumed; None is AWS's own for the region, or AWS_ENDPOINT_URL_STS.
+    role_session_name: None is made of the process id. external_id: what the role's owner asks of third parties.
     """
 
     key: str | None = None
@@ -84,6 +85,8 @@ class AwsSettings:
     anonymous: bool = False
     region: str | None = None
     sts_endpoint_url: str | None = None
+    role_session_name: str | None = None
+    external_id: str | None = None
 
 
 class CredentialSource(ABC):
@@ -226,7 +229,11 @@ class Chain(CredentialSource):
             aws_session_token=given.token,
             config=sdk.config.AioConfig(connect_timeout=10, read_timeout=30, retries={"total_max_attempts": 3}),
         ) as client:
-            reply = await client.assume_role(RoleArn=role_arn, RoleSessionName=f"entrepot-{os.getpid()}")
+            reply = await client.assume_role(
+                RoleArn=role_arn,
+                RoleSessionName=given.role_session_name or f"entrepot-{os.getpid()}",
+                **({"ExternalId": given.external_id} if given.external_id else {}),
+            )
         got = reply["Credentials"]
         return AwsCredentials(
             got["AccessKeyId"], got["SecretAccessKey"], got["SessionToken"], got["Expiration"].timestamp()
