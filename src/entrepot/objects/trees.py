@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -116,7 +116,7 @@ async def _removal_pass(listing: Listing, prefix: str) -> tuple[int, list[StoreE
                 following.append(page)
                 return
 
-        async def delete(keys: list[str]) -> None:
+        async def delete(keys: Sequence[str]) -> None:
             failures.extend(await delete_keys(listing.client, keys))
 
         await fetch()
@@ -124,7 +124,8 @@ async def _removal_pass(listing: Listing, prefix: str) -> tuple[int, list[StoreE
             # In reverse order, what is in a directory goes before its marker.
             keys = [found.key for found in reversed(following.pop().objects)]
             removed += len(keys)
-            await wave([fetch, partial(delete, keys)])
+            steps: list[Callable[[], Awaitable[None]]] = [fetch, partial(delete, keys)]
+            await wave(steps)
     return removed - len(failures), failures
 
 
