@@ -206,6 +206,7 @@ class Capabilities:
     exclusive_copy: `copyfile(overwrite=False)` is, too; else a look comes before the copy.
     conditional_write: `if_match` on writes. metadata, content_type: kept and told by `stat`.
     multipart: parts of one object can be written in any order and at once. durable_etag: HEAD and LIST tell an etag.
+    links: `scan(path, links=True)` also tells of symbolic links and of special files.
     """
 
     append: bool = False
@@ -218,6 +219,7 @@ class Capabilities:
     metadata: bool | None = True
     content_type: bool | None = True
     multipart: bool = True
+    links: bool = False
 
 
 @dataclass(frozen=True, slots=True)

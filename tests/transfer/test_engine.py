@@ -263,7 +263,7 @@ async def test_failures_are_recorded_and_the_copy_goes_on(source: DictStore, sin
     sink.fault = failing("publish", lambda path: path.endswith("7"), PermissionDenied("no", uri="x"))  # type: ignore[assignment]
     sink.keeps_empty_directories = True
     seen: list[events.Event] = []
-    local_like = _Local(sink)
+    local_like = on_this_machine(sink)
     report = await copy_between(source, "src", local_like, "dst", options=TREE, on_event=seen.append)
     assert (report.files, len(report.failed), report.ok) == (900, 100, False)
     assert sum(isinstance(event, events.Failed) for event in seen) == 100
@@ -274,7 +274,7 @@ async def test_failures_are_recorded_and_the_copy_goes_on(source: DictStore, sin
     pickle.loads(pickle.dumps(report.failed))
 
 
-def _Local(store: DictStore) -> DictStore:
+def on_this_machine(store: DictStore) -> DictStore:
     """The store as one that is on this machine, where a refused file says nothing of the others."""
     local = type("LocalDictStore", (DictStore,), {"is_local": True})(store.path)
     local.files, local.journal, local.fault, local.folders = store.files, store.journal, store.fault, store.folders
@@ -440,12 +440,6 @@ async def test_a_callback_that_raises_ends_the_copy(source: DictStore, sink: Dic
 def test_options_are_checked(values: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(values))):
         CopyOptions(**values)  # type: ignore[arg-type]
-
-
-async def test_links_cannot_be_preserved_yet(source: DictStore, sink: DictStore) -> None:
-    source.put("src/a", b"1")
-    with pytest.raises(UnsupportedOperation):
-        await copy_between(source, "src", sink, "dst", options=replace(TREE, links="preserve"))
 
 
 # ---- moving ---------------------------------------------------------------------------------------------

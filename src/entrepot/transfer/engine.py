@@ -12,8 +12,9 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import cast
 
 import anyio
 
@@ -62,7 +63,7 @@ from entrepot.transfer.plan import (
     Rules,
     Step,
 )
-from entrepot.transfer.ports import Sink, Source
+from entrepot.transfer.ports import LinkedSource, Sink, Source
 from entrepot.transfer.report import CopyReport, FailedItem, Ledger
 from entrepot.transfer.schedule import LARGE_AT_ONCE, Backlog, WriteWhole, first_error
 from entrepot.transfer.verify import SIZE, chain, require_size, require_written, strongest
@@ -116,6 +117,13 @@ async def copy_between(
     ledger = Ledger()
     emit = on_event or _ignore
     try:
+        if options.links != "skip" and source.capabilities.links:
+            raise UnsupportedOperation(
+                f"links={options.links!r} is not possible: symbolic links below a store's root are never followed, "
+                "and no store keeps them; skip them",
+                operation="copy",
+                uri=_join(source.path, source_path),
+            )
         found = await source.stat(source_path)
         _require_kind(found, sink, sink_path, options)
         target = sink_path.removesuffix("/")
@@ -145,8 +153,6 @@ def _require_kind(found: FileStat, sink: Sink, sink_path: str, options: CopyOpti
             operation="copy",
             uri=sink.path,
         )
-    if options.links == "preserve":
-        raise UnsupportedOperation("symbolic links cannot be kept as links; follow or skip them", operation="copy")
 
 
 async def _rules(source: Source, sink: Sink, found: FileStat, target: str, options: CopyOptions) -> tuple[Rules, bool]:
@@ -196,6 +202,13 @@ def _overlap(source: Source, sink: Sink, found: FileStat, target: str, *, native
 def _real(address: str) -> str:
     """The address with symbolic links resolved, where it is a path of this machine."""
     return address if "://" in address else os.path.realpath(address)
+
+
+def _scan_with_links(source: Source, path: str) -> AsyncGenerator[FileStat, None]:
+    """A scan that also tells what is to be left out, where the source knows such things."""
+    if source.capabilities.links:
+        return cast("LinkedSource", source).scan(path, links=True)
+    return source.scan(path)
 
 
 def _join(root: str, path: str) -> str:
@@ -283,7 +296,7 @@ class _Copy:
         if not found.is_dir:
             await self._admit(planner.add_file(PlannedFile(found, planner.target_root)))
         else:
-            async with aclosing(self._source.scan(source_path)) as entries:
+            async with aclosing(_scan_with_links(self._source, source_path)) as entries:
                 async for entry in entries:
                     if entry.link_target is not None:
                         self._ledger.links_skipped += 1

@@ -124,7 +124,8 @@ Step: TypeAlias = MoveWhole | MoveInParts | CopyNatively | MakeDirectories
 @dataclass(frozen=True, slots=True)
 class Refused:
     """An entry that cannot be copied anywhere. source: its address, escaped. target: where it would go in the
-    target store, escaped; empty where that cannot be told. error: why, for this item only."""
+    target store, escaped; empty where that cannot be told. error: why, for this item only.
+    """
 
     source: str
     target: str

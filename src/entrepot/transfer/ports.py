@@ -55,6 +55,14 @@ class Source(Located, Protocol):
     async def rmtree(self, path: Any, /) -> None: ...
 
 
+class LinkedSource(Source, Protocol):
+    """A source whose `capabilities.links` is true."""
+
+    def scan(
+        self, path: Any = "", recursive: bool = True, *, links: bool = False
+    ) -> AsyncGenerator[FileStat, None]: ...
+
+
 class Sink(Located, Protocol):
     """A store that is copied to. Paths are relative to its root."""
 

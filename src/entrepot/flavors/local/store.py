@@ -41,6 +41,7 @@ _CAPABILITIES: Final = Capabilities(
     conditional_write=False,
     metadata=False,
     content_type=False,
+    links=True,
 )
 
 
