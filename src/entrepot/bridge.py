@@ -41,10 +41,10 @@ class Closable(Protocol):
     def close(self) -> Coroutine[Any, Any, None]: ...
 
 
-class Droppable(Protocol):
-    """An open file: `drop` ends it without publishing and without waiting."""
+class OpenFile(Protocol):
+    """An open file: `forsake` ends it without publishing, in a bounded time."""
 
-    def drop(self) -> None: ...
+    def forsake(self) -> None: ...
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -227,7 +227,7 @@ class Background:
     def __init__(self) -> None:
         self.loop = _Loop()
         self.stores: WeakSet[Closable] = WeakSet()
-        self.files: WeakSet[Droppable] = WeakSet()
+        self.files: WeakSet[OpenFile] = WeakSet()
         self._stopping = asyncio.Event()
         self._cleaning: set[asyncio.Task[Any]] = set()
         self.thread = threading.Thread(target=self._serve, name="entrepot-loop", daemon=True)
@@ -302,7 +302,7 @@ class Background:
         if self.loop.inherited or self.loop.is_closed():
             return
         for file in list(self.files):
-            file.drop()
+            file.forsake()
         self.loop.call_soon_threadsafe(self._stopping.set)
         self.thread.join(3 * GRACE_S)
 

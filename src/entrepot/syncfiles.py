@@ -30,13 +30,13 @@ _WRITE_BYTES: Final = 8 * MIB  # a larger write goes in pieces, so that the copy
 _WITH_EXCEPT_START: Final = opmap["WITH_EXCEPT_START"]
 
 
-def _left_by_exception(frame: FrameType) -> bool:
+def _left_by_exception(frame: FrameType | None) -> bool:
     """Whether that frame is at the `__exit__` of a `with` which an exception is leaving.
 
     A wrapper's C code calls `close()` there as it does for a clean exit; only the instruction tells them apart. An
     explicit `close()` in an `except` clause is another instruction, and publishes.
     """
-    return frame.f_lasti >= 0 and frame.f_code.co_code[frame.f_lasti] == _WITH_EXCEPT_START
+    return frame is not None and frame.f_lasti >= 0 and frame.f_code.co_code[frame.f_lasti] == _WITH_EXCEPT_START
 
 
 class RawFile(io.RawIOBase):
@@ -44,7 +44,7 @@ class RawFile(io.RawIOBase):
 
     def __init__(self, background: Background, name: str, mode: str) -> None:
         self._background = background
-        self._dropped = False
+        self._dropped = self._forsaken = False
         self.name = name
         self.mode = mode
         background.files.add(self)
@@ -61,15 +61,27 @@ class RawFile(io.RawIOBase):
         """Called by CPython's wrappers when their finaliser is about to flush and close."""
         self._dropped = True
 
-    def drop(self) -> None:
-        """End the file from a finaliser: nothing is published, and nothing is waited for beyond a moment."""
-        if not self.closed:
-            self._dropped = True
-            self.close()
+    def forsake(self) -> None:
+        """Let go of the async file without publishing, from anywhere, and wait no longer than a moment.
+
+        It stays open as an `io` object: finalisers that come later (a zip archive's) may write to it yet, and what
+        they write is passed over.
+        """
+        if not self.closed and not self._forsaken:
+            self._forsaken = True
+            self._let_go()
+
+    def _let_go(self) -> None:
+        raise NotImplementedError
+
+    def finalise(self) -> None:
+        """What a finaliser does, of this object or of one that it is wrapped in."""
+        self._dropped = True
+        self.forsake()
 
     def __del__(self) -> None:
-        if hasattr(self, "_dropped"):
-            self.drop()
+        if hasattr(self, "_forsaken"):  # else its making failed
+            self.finalise()
 
 
 class RawReader(RawFile):
@@ -127,12 +139,15 @@ class RawReader(RawFile):
         if self.closed:
             return
         try:
-            if self._dropped:
-                self._background.release(self._reader.close)
+            if self._dropped or self._forsaken:
+                self.forsake()
             else:
                 self._run(self._reader.close)
         finally:
             super().close()
+
+    def _let_go(self) -> None:
+        self._background.release(self._reader.close)
 
 
 class RawWriter(RawFile):
@@ -153,7 +168,7 @@ class RawWriter(RawFile):
         if self.closed:
             raise StoreClosed("the file is closed", operation="write", uri=self.name)
         view = memoryview(data).cast("B")
-        if self._dropped:  # a wrapper's finaliser flushes before it closes; nothing of it will be published
+        if self._dropped or self._forsaken:  # finalisers flush and write; nothing of it will be published
             return len(view)
         self._refuse_after_failure()
         for start in range(0, len(view), _WRITE_BYTES):
@@ -176,22 +191,27 @@ class RawWriter(RawFile):
     def close(self) -> None:
         """Publish, unless it is a finaliser or an exception that ends the file.
 
-        Raises: StoreClosed where a write failed before: then nothing is published.
+        Raises: StoreClosed where a write failed before, or the process is ending: then nothing is published.
         """
         if self.closed:
             return
         try:
-            if self._dropped:
-                if not self._background.release(self._writer.abort) and not self._background.loop.inherited:
-                    self._writer.abandon()
-            elif self._failure is not None or _left_by_exception(sys._getframe(1)):
+            if self._dropped or self._forsaken:
+                self.forsake()
+            elif self._failure is not None or _left_by_exception(sys._getframe().f_back):
                 self._run(self._writer.abort)
             else:
                 self._run(self._writer.close)
         finally:
             super().close()
+        if self._forsaken and not self._dropped:
+            raise StoreClosed("the process is ending; nothing is published", operation="close", uri=self.name)
         if not self._dropped:
             self._refuse_after_failure()
+
+    def _let_go(self) -> None:
+        if not self._background.release(self._writer.abort) and not self._background.loop.inherited:
+            self._writer.abandon()
 
     def abort(self) -> None:
         """Drop what was written; what was there before stays. Harmless twice."""
@@ -213,7 +233,7 @@ class StoreWriter(io.BufferedWriter):
     def close(self) -> None:
         if self.closed:
             return
-        if _left_by_exception(sys._getframe(1)):
+        if _left_by_exception(sys._getframe().f_back):
             self.abort()
             return
         if not _raw_of(self)._dropped:
@@ -231,7 +251,7 @@ class StoreWriter(io.BufferedWriter):
     def __del__(self) -> None:
         raw = getattr(self, "raw", None)
         if raw is not None:  # else detached, or never made
-            raw.drop()
+            raw.finalise()
 
 
 class StoreTextWriter(io.TextIOWrapper):
@@ -259,7 +279,7 @@ class StoreTextWriter(io.TextIOWrapper):
         buffer = getattr(self, "buffer", None)
         raw = getattr(buffer, "raw", None)
         if raw is not None:
-            raw.drop()
+            raw.finalise()
 
 
 def _raw_of(writer: StoreWriter) -> RawWriter:
