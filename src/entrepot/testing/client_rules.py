@@ -29,6 +29,12 @@ class ClientRules:
     keeps_content_type: ClassVar[bool] = True
     tells_multipart_etag: ClassVar[bool] = True
     """HEAD tells an etag of an object that was written in parts."""
+    multipart_etag_stays: ClassVar[bool] = True
+    """What `complete_upload` tells as the etag is what HEAD tells later."""
+    replaces_parts: ClassVar[bool] = True
+    """The last write of a part wins; if not, the second is a StoreError."""
+    copies_parts: ClassVar[bool] = True
+    """`copy_part` works; if not, it is UnsupportedOperation."""
     pins_copy_sources: ClassVar[bool] = True
     """`copy(source_etag)` of a changed source is refused by the server."""
     unkept_names: ClassVar[frozenset[str]] = frozenset()
