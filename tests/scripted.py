@@ -34,7 +34,7 @@ class ScriptedClient(MemoryClient):
     def count(self, name: str) -> int:
         return self.calls.count(name)
 
-    def keys(self) -> list[str]:
+    def all_keys(self) -> list[str]:
         return sorted(self._held.objects)
 
     def uploads(self) -> list[str]:

@@ -171,12 +171,13 @@ def _segment(name: str) -> Segment:
 
 
 def _takes_slash(segment: Segment) -> bool:
-    """Whether a character class of the name may stand for `/`, as `[!a]` does in the standard library."""
-    if segment.expression is None or "[" not in segment.text:
-        return False
-    at = 0
-    while (at := segment.text.find("[", at)) >= 0:
-        expression, at = _character_class(segment.text, at + 1)
-        if re.match(expression, "/"):
+    """Whether a character class within the name may stand for `/`, as `[!b]` in `a[!b]c` does in Python.
+
+    At the beginning or the end of a name it cannot: the name beside the slash would be empty.
+    """
+    text, at = segment.text, 1
+    while segment.expression is not None and (at := text.find("[", at)) >= 0:
+        expression, at = _character_class(text, at + 1)
+        if at < len(text) and re.match(expression, "/"):
             return True
     return False

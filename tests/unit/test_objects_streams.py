@@ -180,7 +180,7 @@ async def test_more_parts_than_the_service_takes_are_refused() -> None:
     with pytest.raises(UnsupportedOperation):
         async with store_over(client).open("f", "wb") as file:
             await file.write(BIG)
-    assert (client.keys(), client.uploads()) == ([], [])
+    assert (client.all_keys(), client.uploads()) == ([], [])
 
 
 @pytest.mark.parametrize("primitive", ["create_upload", "put_part", "complete_upload"])
@@ -207,7 +207,7 @@ async def test_a_failure_that_was_passed_over_is_not_forgotten_by_close(
         await file.write(b"more")
     with pytest.raises(StoreClosed, match="nothing was published"):
         await file.close()
-    assert (client.keys(), client.uploads()) == ([], [])
+    assert (client.all_keys(), client.uploads()) == ([], [])
 
 
 async def test_a_failed_abort_does_not_hide_the_reason(
@@ -237,7 +237,7 @@ async def test_a_cancellation_anywhere_leaves_no_upload(
         async with store.open("f", "wb") as file:
             await file.write(BIG)
     assert scope.cancelled_caught
-    assert (client.keys(), client.uploads()) == ([], [])
+    assert (client.all_keys(), client.uploads()) == ([], [])
 
 
 async def test_a_cancelled_task_leaves_no_upload(client: ScriptedClient, store: ScriptedStore) -> None:
@@ -258,7 +258,7 @@ async def test_a_cancelled_task_leaves_no_upload(client: ScriptedClient, store: 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (client.keys(), client.uploads()) == ([], [])
+    assert (client.all_keys(), client.uploads()) == ([], [])
 
 
 async def test_an_abort_drops_the_parts(client: ScriptedClient, store: ScriptedStore) -> None:
@@ -268,7 +268,7 @@ async def test_an_abort_drops_the_parts(client: ScriptedClient, store: ScriptedS
     await file.abort()
     await file.abort()
     await file.close()
-    assert (client.keys(), client.uploads()) == ([], [])
+    assert (client.all_keys(), client.uploads()) == ([], [])
 
 
 async def test_a_dropped_writer_has_its_upload_aborted(client: ScriptedClient, store: ScriptedStore) -> None:
@@ -277,7 +277,7 @@ async def test_a_dropped_writer_has_its_upload_aborted(client: ScriptedClient, s
     del file
     gc.collect()
     await store.close()
-    assert (client.keys(), client.uploads()) == ([], [])
+    assert (client.all_keys(), client.uploads()) == ([], [])
 
 
 async def test_a_dropped_writer_is_aborted_without_any_further_call(
