@@ -15,8 +15,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "entrepot"
 RANKS = {
     "errors": 0,
     "models": 0,
-    "paths": 0,
-    "patterns": 0,
+    "paths": 1,
+    "patterns": 1,
     "files": 2,
     "batches": 3,
     "contract": 4,
