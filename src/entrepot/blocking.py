@@ -25,10 +25,18 @@ from entrepot.contract import (
     WriteTextMode,
     parse_mode,
 )
-from entrepot.files import BinaryReader, BinaryWriter
+from entrepot.files import BinaryReader, BinaryWriter, check_text_options
 from entrepot.models import Capabilities, Limits, WriteOptions
 from entrepot.paths import StrPath
-from entrepot.syncfiles import BUFFER_BYTES, RawReader, RawWriter, StoreTextWriter, StoreWriter
+from entrepot.syncfiles import (
+    BUFFER_BYTES,
+    MarkedTextWriter,
+    RawReader,
+    RawWriter,
+    StoreTextWriter,
+    StoreWriter,
+    begins_with_mark,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,6 +80,17 @@ def blocking_iterator(
     )
     call.__annotations__ = {**method.__annotations__, "return": result}
     call.__signature__ = signature.replace(return_annotation=result)  # type: ignore[attr-defined]
+    return call
+
+
+def blocking_function(function: Callable[P, Coroutine[Any, Any, T]], *, name: str) -> Callable[P, T]:
+    """The function as blocking code calls it, under a name of its own."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return BRIDGE.run(lambda: function(*args, **kwargs))
+
+    call.__name__ = call.__qualname__ = name
     return call
 
 
@@ -211,6 +230,8 @@ class SyncArtifactStore:
             raise ValueError("binary mode takes no encoding, errors or newline")
         if buffering == 0 and not binary:
             raise ValueError("text is always buffered; buffering=0 is for binary modes")
+        if not binary:
+            check_text_options(encoding or "utf-8", errors or "strict", newline)
         raw = self._open_raw(path, f"{kind or 'r'}b", options)
         if buffering == 0:
             return raw
@@ -221,9 +242,8 @@ class SyncArtifactStore:
         text: io.TextIOWrapper
         if isinstance(buffered, StoreWriter):
             # As in the async face, "\n" stays "\n" on every system: artifacts move between machines.
-            text = StoreTextWriter(
-                buffered, encoding or "utf-8", errors, newline or "\n", line_buffering=buffering == 1
-            )
+            layer = MarkedTextWriter if begins_with_mark(encoding or "utf-8") else StoreTextWriter
+            text = layer(buffered, encoding or "utf-8", errors, newline or "\n", line_buffering=buffering == 1)
         else:
             text = io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
         text.mode = mode  # type: ignore[misc]  # as the builtin `open` sets it
