@@ -8,6 +8,7 @@ before it), and from their `__exit__` when an exception leaves the `with`.
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
 from functools import partial
@@ -280,6 +281,23 @@ class StoreTextWriter(io.TextIOWrapper):
         raw = getattr(buffer, "raw", None)
         if raw is not None:
             raw.finalise()
+
+
+class MarkedTextWriter(StoreTextWriter):
+    """For encodings that begin with a byte order mark, which the layer below leaves out of what cannot be sought."""
+
+    _marked = False
+
+    def write(self, text: str, /) -> int:
+        if text and not self._marked:
+            self._marked = True
+            self.buffer.write("".encode(self.encoding))
+        return super().write(text)
+
+
+def begins_with_mark(encoding: str) -> bool:
+    """Whether text in this encoding begins with a byte order mark that `io.TextIOWrapper` does not always write."""
+    return codecs.lookup(encoding).name in ("utf-16", "utf-32")
 
 
 def _raw_of(writer: StoreWriter) -> RawWriter:

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from entrepot.testing.clients import ObjectClientContract
     from entrepot.testing.contract import ArtifactStoreContract
     from entrepot.testing.hooks import FolderHooks, S3Hooks
+    from entrepot.testing.parity import BlockingStoreContract
     from entrepot.testing.raw_s3 import RawS3
     from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
 
 _HOMES = {
     "ArtifactStoreContract": "contract",
+    "BlockingStoreContract": "parity",
     "FolderHooks": "hooks",
     "ObjectClientContract": "clients",
     "RawS3": "raw_s3",
@@ -32,6 +34,7 @@ _HOMES = {
 
 __all__ = [
     "ArtifactStoreContract",
+    "BlockingStoreContract",
     "FolderHooks",
     "ObjectClientContract",
     "RawS3",

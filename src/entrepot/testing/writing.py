@@ -80,8 +80,11 @@ class WritingRules(StoreRules):
         expected = text if newline in (None, "") else text.replace("\n", newline)
         assert await self.raw_read(self.uri(store, "t")) == expected.encode()
 
-    @pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "utf-8-sig"])
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-le", "latin-1", "utf-8-sig"])
     async def test_text_is_encoded_as_the_builtin_does(self, store: BaseArtifactStore, encoding: str) -> None:
+        async with store.open("empty", "w", encoding=encoding):
+            pass
+        assert await self.raw_read(self.uri(store, "empty")) == b""
         async with store.open("t", "w", encoding=encoding) as file:
             await file.write("caf")
             await file.write("é\n")
@@ -104,7 +107,7 @@ class WritingRules(StoreRules):
     ) -> None:
         for mode in ("r", "w"):
             with pytest.raises((ValueError, LookupError)):
-                store.open("f", mode, **option)
+                await store.open("f", mode, **option)
 
     # ---- x, a, conditions ----------------------------------------------------------------------------------
 
