@@ -72,6 +72,7 @@ class S3Attempts(ObjectClient):
         self._settings = settings
         self._policy = policy
         self._signs_bodies = signs_bodies
+        self._copies_parts = True
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri('')!r})"

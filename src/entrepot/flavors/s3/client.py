@@ -13,10 +13,12 @@ from typing import TypeVar
 
 from entrepot.errors import (
     AlreadyExists,
+    BadResponse,
     ChecksumMismatch,
     ConnectionFailed,
     ContainerNotFound,
     NotFound,
+    PermissionDenied,
     PreconditionFailed,
     ServiceError,
     ServiceUnavailable,
@@ -311,27 +313,33 @@ class S3Client(S3Attempts):
     ) -> Part:
         """As `ObjectClient.copy_part`.
 
-        A server that answers without an etag is asked for its list of parts, one request more; where that has none
-        either, UnsupportedOperation: then the bytes have to pass through the caller.
+        A reply without an etag is never success: the service is asked what it holds, one request more. Servers that
+        do not know this request take it as a part without bytes; then UnsupportedOperation, and no further attempts:
+        the bytes have to pass through the caller, in an upload made anew (not every server replaces the empty part).
         """
         if byte_range.stop is None:
             byte_range = ByteRange(byte_range.start, (await source.head(source_key)).size_bytes)
+        pinned = self._source(source, source_key, source_etag)
+        return await self._retried(lambda: self._part_copied(upload, number, pinned, byte_range))
+
+    async def _part_copied(self, upload: Upload, number: int, source: CopySource, byte_range: ByteRange) -> Part:
         assert byte_range.stop is not None
         size = byte_range.stop - byte_range.start
-        pinned = self._source(source, source_key, source_etag)
-        etag = await self._retried(lambda: self._copy_part(upload, number, pinned, byte_range))
-        if etag:
-            return Part(number, size, etag)
-        for part in await self.list_parts(upload):
-            if part.number == number and part.size_bytes == size and part.etag:
-                return part
-        raise UnsupportedOperation(
-            "the service copies no parts that can be named afterwards; send the bytes instead",
-            operation="copy_part",
-            uri=self.uri(upload.key),
-        )
+        where = {"operation": "copy_part", "uri": self.uri(upload.key)}
+        if self._copies_parts:
+            etag = await self._copy_part(upload, number, source, byte_range)
+            if etag:
+                return Part(number, size, etag)
+            held = next((part for part in await self.list_parts(upload) if part.number == number), None)
+            if held is None:
+                raise BadResponse("the service answered a copy without a body", **where)
+            if held.size_bytes == size and held.etag:
+                return held
+            self._copies_parts = False
+        raise UnsupportedOperation("the service does not copy parts; send the bytes instead", **where)
 
     async def complete_upload(self, upload: Upload, parts: Sequence[Part]) -> ObjectStat:
+        """As `ObjectClient.complete_upload`. Requests: 2, the second a HEAD."""
         parts = sorted(parts, key=lambda part: part.number)
         size = sum(part.size_bytes for part in parts)
         composite = composite_md5(part.md5 or "" for part in parts) if all(part.md5 for part in parts) else None
@@ -347,9 +355,24 @@ class S3Client(S3Attempts):
             if not await self._made_by(upload, parts, stat, gone=isinstance(error, NotFound)):
                 raise
             _log.warning("the reply to the completion of %s was lost; the object is ours", self.uri(upload.key))
-            etag = stat.etag
-        checksums = {"part-md5": composite} if composite is not None and etag == composite else {}
-        return ObjectStat(upload.key, size, etag=etag, content_type=upload.options.content_type, checksums=checksums)
+            return self._completed(stat, stat.etag, composite)
+        return self._completed(await self._look(upload, size, etag), etag, composite)
+
+    @staticmethod
+    def _completed(stat: ObjectStat, etag: str | None, composite: str | None) -> ObjectStat:
+        """etag: as the completion told it. Only one made of the parts vouches for them."""
+        return replace(stat, checksums={"part-md5": composite}) if composite is not None and etag == composite else stat
+
+    async def _look(self, upload: Upload, size: int, etag: str | None) -> ObjectStat:
+        """What HEAD tells of the completed object, as some services keep another etag than they answer.
+
+        The object is written, whatever comes of this: credentials may allow no HEAD, or another writer came next.
+        """
+        try:
+            return await self.head(upload.key)
+        except StoreError as error:
+            _log.debug("no look at %s after its completion (%s)", self.uri(upload.key), type(error).__name__)
+            return ObjectStat(upload.key, size, etag=etag, content_type=upload.options.content_type)
 
     async def _made_by(self, upload: Upload, parts: Sequence[Part], stat: ObjectStat, *, gone: bool) -> bool:
         """Whether an object of the right size is the one that the upload made.
@@ -398,10 +421,17 @@ class S3Client(S3Attempts):
             marker = following
 
     async def create_container(self) -> None:
+        """As `ObjectClient.create_container`. One that exists and can be listed counts as ours. Requests: 1 or 2."""
         try:
             await self._retried(self._create_bucket)
         except BucketIsOurs:
             _log.debug("%s is ours already", self.uri(""))
+        except AlreadyExists as error:
+            # Not every server tells the caller's own bucket from another's.
+            try:
+                await self.list_page("", limit=1)
+            except PermissionDenied:
+                raise error from None
 
 
 class Unsure:

@@ -80,7 +80,8 @@ class Download:
 
     def _extent(self, status: int, headers: Mapping[str, str]) -> tuple[int, int, int]:
         """The bytes that a reply brings, as start and stop, and the whole size; -1 where it is not told."""
-        if status == 206:
+        # A Content-Range tells what came, also where a service calls it 200 (RFC 9110, 14.4 knows it for 206 only).
+        if status == 206 or (status == 200 and "content-range" in headers):
             if self.span is None:
                 raise Unreadable("a part of the object where all of it was asked for")
             start, stop, whole = content_range(headers)

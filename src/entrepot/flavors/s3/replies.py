@@ -335,9 +335,15 @@ def parse_copy(body: bytes) -> tuple[str, datetime | None]:
     return bare_etag(root.get("ETag")), iso_time(root.get("LastModified"))
 
 
+def parse_copied_part(body: bytes) -> str:
+    """Etag of a copied part; empty where the body is, which is for the caller to look into."""
+    return parse_copy(body)[0] if body.strip() else ""
+
+
 def parse_created_upload(body: bytes) -> str:
     """The id of a new multipart upload."""
-    upload_id = parse_xml(body, "InitiateMultipartUploadResult").get("UploadId")
+    # Some servers leave the name's last word out.
+    upload_id = parse_xml(body, "InitiateMultipartUploadResult", "InitiateMultipartUpload").get("UploadId")
     if not upload_id:
         raise Unreadable("a new upload without an id")
     return upload_id
@@ -350,7 +356,7 @@ def parse_completed(body: bytes) -> str:
 
 def parse_parts(body: bytes) -> tuple[list[Part], str | None]:
     """One page of ListParts, and the marker of the next."""
-    root = parse_xml(body, "ListPartsResult")
+    root = parse_xml(body, "ListPartsResult", "ListPartsResponse")
     try:
         parts = [
             Part(int(row.get("PartNumber")), int(row.get("Size")), bare_etag(row.get("ETag")))

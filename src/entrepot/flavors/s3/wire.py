@@ -226,8 +226,7 @@ class S3WireClient(S3Client):
 
     async def _copy_part(self, upload: Upload, number: int, source: CopySource, byte_range: ByteRange) -> str:
         call = self._requests.copy_part(upload, number, source, byte_range)
-        etag, _ = await self._ask("copy_part", upload.key, call, _document(replies.parse_copy))
-        return etag
+        return await self._ask("copy_part", upload.key, call, _document(replies.parse_copied_part))
 
     async def _complete(self, upload: Upload, parts: Sequence[Part]) -> str:
         call = self._requests.complete_upload(upload, parts)

@@ -1,0 +1,365 @@
+"""The S3 primitives on aiobotocore: the oracle of `wire`, and the choice for what only the SDK knows.
+
+Its retries are off, so that the policy of `S3Client` is the only one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import aiohttp
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+from botocore import UNSIGNED
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ParamValidationError,
+    ReadTimeoutError,
+    SSLError,
+)
+from botocore.parsers import ResponseParserError
+
+from entrepot.auth.aws import AwsCredentials, CredentialSource
+from entrepot.errors import (
+    BadResponse,
+    ConfigurationError,
+    ConnectionFailed,
+    StoreError,
+    TimedOut,
+    TlsFailed,
+    Unreachable,
+)
+from entrepot.flavors.s3.attempts import PROGRESS_BYTES, RangeOutside
+from entrepot.flavors.s3.client import S3Client
+from entrepot.flavors.s3.config import S3Config
+from entrepot.flavors.s3.download import Download
+from entrepot.flavors.s3.faults import EXPIRED, ErrorReply, Unreadable, fault
+from entrepot.flavors.s3.replies import bare_etag
+from entrepot.flavors.s3.requests import CopySource, Digests, metadata
+from entrepot.models import MIB, Buffer, ByteRange, DeleteFailure, ListPage, ObjectData, ObjectStat, Part, Upload
+from entrepot.models import WriteOptions as Options
+
+_FAILURES: Final = (BotoCoreError, aiohttp.ClientError, asyncio.TimeoutError, OSError)
+_CHUNK_BYTES: Final = 1 * MIB
+
+
+class S3SdkClient(S3Client):
+    """One bucket through aiobotocore, one of its clients per event loop, made anew when credentials change."""
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        config: S3Config,
+        endpoint_url: str | None,
+        ca_file: str | None,
+        credentials: CredentialSource,
+        region: Callable[[], Awaitable[str]],
+        **rules: Any,
+    ) -> None:
+        super().__init__(bucket, **rules)
+        self._endpoint_url, self._ca_file, self._style = endpoint_url, ca_file, config.addressing_style
+        self._credentials, self._region = credentials, region
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Connected] = WeakKeyDictionary()
+        payer = {"RequestPayer": "requester"} if config.requester_pays else {}
+        sealed: dict[str, Any] = {}
+        if config.sse_customer_key is not None:
+            raw = base64.b64decode(config.sse_customer_key.get_secret_value())
+            sealed = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": raw}
+        created = {
+            "ServerSideEncryption": config.sse,
+            "SSEKMSKeyId": config.sse_kms_key_id,
+            "ACL": config.acl,
+            "StorageClass": config.storage_class,
+        }
+        self._every = {"Bucket": bucket, **payer}
+        self._bytes = {**self._every, **sealed}
+        self._write = {**self._bytes, **{name: value for name, value in created.items() if value is not None}}
+
+    async def close(self) -> None:
+        connected = self._loops.pop(asyncio.get_running_loop(), None)
+        if connected is not None:
+            await connected.close()
+
+    # ---- one call ---------------------------------------------------------------------------------
+
+    async def _call(self, method: str, key: str, parameters: Mapping[str, Any], *, creates: bool = False) -> Any:
+        """One attempt; credentials that have expired are replaced once."""
+        for last in (False, True):
+            credentials = await self._credentials.current()
+            client = await self._client(credentials)
+            try:
+                return await getattr(client, method)(**parameters)
+            except ClientError as error:
+                reply = _error_reply(error)
+                if not last and reply.code in EXPIRED and await self._credentials.refresh(credentials) != credentials:
+                    continue
+                if reply.status == 416 and method == "get_object":
+                    raise RangeOutside from None
+                raise fault(reply, operation=method, uri=self.uri(key), creates=creates) from error
+            except _FAILURES as error:
+                raise _failure(error, method, self.uri(key)) from error
+        raise AssertionError("the loop returns or raises")
+
+    async def _client(self, credentials: AwsCredentials | None) -> Any:
+        loop = asyncio.get_running_loop()
+        connected = self._loops.get(loop)
+        if connected is None or connected.credentials != credentials:
+            if connected is not None:
+                await connected.close()
+            connected = self._loops[loop] = _Connected(credentials)
+        if connected.client is None:
+            async with connected.lock:
+                if connected.client is None:
+                    connected.client = await connected.open(await self._context(credentials))
+        return connected.client
+
+    async def _context(self, credentials: AwsCredentials | None) -> Any:
+        unsigned = {"signature_version": UNSIGNED} if credentials is None else {}
+        return AioSession().create_client(
+            "s3",
+            region_name=await self._region(),
+            endpoint_url=self._endpoint_url,
+            verify=self._ca_file,
+            aws_access_key_id=credentials.key if credentials else None,
+            aws_secret_access_key=credentials.secret if credentials else None,
+            aws_session_token=credentials.token if credentials else None,
+            config=AioConfig(
+                retries={"total_max_attempts": 1},
+                connect_timeout=10,
+                read_timeout=30,
+                max_pool_connections=1024,
+                s3={"addressing_style": self._addressing()},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                **unsigned,
+            ),
+        )
+
+    def _addressing(self) -> str:
+        if self._style == "auto" and self._endpoint_url is not None:
+            return "path"
+        return self._style
+
+    # ---- objects ----------------------------------------------------------------------------------
+
+    async def _head(self, key: str) -> Mapping[str, str]:
+        return _headers(await self._call("head_object", key, {"Key": key, **self._bytes}))
+
+    async def _get(self, download: Download) -> ObjectData | None:
+        asked = {"Range": download.span, "IfMatch": download.etag and f'"{download.etag}"'}
+        given = {name: value for name, value in asked.items() if value is not None}
+        reply = await self._call("get_object", download.key, {"Key": download.key, **given, **self._bytes})
+        try:
+            async with reply["Body"] as body:
+                into = download.accept(reply["ResponseMetadata"]["HTTPStatusCode"], _headers(reply))
+                if into is None:
+                    return download.fill(await body.read())
+                return await self._receive(download, body, into)
+        except Unreadable as error:
+            raise BadResponse(str(error), operation="get_object", uri=self.uri(download.key)) from error
+        except StoreError:
+            raise
+        except _FAILURES as error:
+            raise _failure(error, "get_object", self.uri(download.key)) from error
+
+    @staticmethod
+    async def _receive(download: Download, body: Any, into: memoryview) -> ObjectData | None:
+        at = 0
+        try:
+            while piece := await body.read(_CHUNK_BYTES):
+                into[at : at + len(piece)] = piece
+                at += len(piece)
+        except _FAILURES:
+            download.interrupted(at)
+            if at < PROGRESS_BYTES:
+                raise
+            return None
+        return download.advance(at)
+
+    async def _put(self, key: str, data: Buffer, options: Options, digests: Digests) -> Mapping[str, str]:
+        given = {**_described(options), **_conditions(options), "ContentMD5": digests.content_md5}
+        wanted = {"Key": key, "Body": bytes(data), **given, **self._write}
+        return _headers(await self._call("put_object", key, wanted, creates=options.if_none_match))
+
+    async def _delete(self, key: str) -> None:
+        await self._call("delete_object", key, {"Key": key, **self._every})
+
+    async def _delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]:
+        wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        reply = await self._call("delete_objects", "", {"Delete": wanted, **self._every})
+        rows = reply.get("Errors", ())
+        failures = [DeleteFailure(row["Key"], row.get("Code", ""), row.get("Message", "")) for row in rows]
+        return [one for one in failures if one.code != "NoSuchKey"]
+
+    async def _list(self, prefix: str, delimiter: str, token: str | None, start_after: str, limit: int) -> ListPage:
+        asked = {"Prefix": prefix, "Delimiter": delimiter, "ContinuationToken": token}
+        if token is None:
+            asked["StartAfter"] = start_after
+        given = {name: value for name, value in asked.items() if value}
+        reply = await self._call("list_objects_v2", prefix, {"MaxKeys": limit, **given, **self._every})
+        following = reply.get("NextContinuationToken") if reply.get("IsTruncated") else None
+        if reply.get("IsTruncated") and (not following or following == token):
+            raise BadResponse("a listing that does not go on", operation="list_objects_v2", uri=self.uri(prefix))
+        objects = tuple(map(_listed, reply.get("Contents", ())))
+        return ListPage(objects, tuple(row["Prefix"] for row in reply.get("CommonPrefixes", ())), following)
+
+    async def _copy(self, source: CopySource, key: str, options: Options | None) -> tuple[str, datetime | None]:
+        described: dict[str, Any] = {"MetadataDirective": "COPY"}
+        if options is not None:
+            described = {"MetadataDirective": "REPLACE", **_described(options), **_conditions(options)}
+        creates = options is not None and options.if_none_match
+        wanted = {"Key": key, **_source(source), **described, **self._write}
+        reply = await self._call("copy_object", key, wanted, creates=creates)
+        result = reply.get("CopyObjectResult") or {}
+        return bare_etag(result.get("ETag", "")), result.get("LastModified")
+
+    # ---- uploads in parts -------------------------------------------------------------------------
+
+    async def _create_upload(self, key: str, options: Options) -> str:
+        reply = await self._call("create_multipart_upload", key, {"Key": key, **_described(options), **self._write})
+        return str(reply["UploadId"])
+
+    async def _put_part(self, upload: Upload, number: int, data: Buffer, digests: Digests) -> Mapping[str, str]:
+        part = {"PartNumber": number, "Body": bytes(data), "ContentMD5": digests.content_md5}
+        return _headers(await self._call("upload_part", upload.key, {**part, **_of(upload), **self._bytes}))
+
+    async def _copy_part(self, upload: Upload, number: int, source: CopySource, byte_range: ByteRange) -> str:
+        part = {"PartNumber": number, "CopySourceRange": byte_range.header, **_source(source)}
+        reply = await self._call("upload_part_copy", upload.key, {**part, **_of(upload), **self._bytes})
+        return bare_etag((reply.get("CopyPartResult") or {}).get("ETag", ""))
+
+    async def _complete(self, upload: Upload, parts: Sequence[Part]) -> str:
+        rows = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
+        given = {"MultipartUpload": {"Parts": rows}, **_conditions(upload.options)}
+        wanted = {**given, **_of(upload), **self._bytes}
+        creates = upload.options.if_none_match
+        reply = await self._call("complete_multipart_upload", upload.key, wanted, creates=creates)
+        return bare_etag(reply.get("ETag", ""))
+
+    async def _abort(self, upload: Upload) -> None:
+        await self._call("abort_multipart_upload", upload.key, {**_of(upload), **self._every})
+
+    async def _list_parts(self, upload: Upload, marker: str | None) -> tuple[list[Part], str | None]:
+        given = {"PartNumberMarker": int(marker)} if marker else {}
+        reply = await self._call("list_parts", upload.key, {**given, **_of(upload), **self._bytes})
+        parts = [Part(row["PartNumber"], row["Size"], bare_etag(row.get("ETag", ""))) for row in reply.get("Parts", ())]
+        following = reply.get("NextPartNumberMarker") if reply.get("IsTruncated") else None
+        return parts, str(following) if following else None
+
+    async def _list_uploads(
+        self, prefix: str, marker: tuple[str, str] | None
+    ) -> tuple[list[Upload], tuple[str, str] | None]:
+        given = {"KeyMarker": marker[0], "UploadIdMarker": marker[1]} if marker else {}
+        reply = await self._call("list_multipart_uploads", prefix, {"Prefix": prefix, **given, **self._every})
+        uploads = [Upload(row["Key"], row["UploadId"]) for row in reply.get("Uploads", ())]
+        if not reply.get("IsTruncated"):
+            return uploads, None
+        return uploads, (reply.get("NextKeyMarker", ""), reply.get("NextUploadIdMarker", ""))
+
+    async def _create_bucket(self) -> None:
+        region = await self._region()
+        where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        await self._call("create_bucket", "", {"Bucket": self.bucket, **where})
+
+
+class _Connected:
+    """One SDK client of one event loop; it closes when the loop shuts its asynchronous generators down."""
+
+    def __init__(self, credentials: AwsCredentials | None) -> None:
+        self.credentials = credentials
+        self.client: Any = None
+        self.lock = asyncio.Lock()
+        self._keeper: AsyncGenerator[Any] | None = None
+
+    async def open(self, context: Any) -> Any:
+        self._keeper = _kept(context)
+        return await anext(self._keeper)
+
+    async def close(self) -> None:
+        if self._keeper is not None:
+            await self._keeper.aclose()
+
+
+async def _kept(context: Any) -> AsyncGenerator[Any]:
+    async with context as client:
+        yield client
+
+
+def _headers(reply: Mapping[str, Any]) -> Mapping[str, str]:
+    headers: Mapping[str, str] = reply["ResponseMetadata"]["HTTPHeaders"]
+    return headers
+
+
+def _listed(row: Mapping[str, Any]) -> ObjectStat:
+    etag = bare_etag(row.get("ETag", "")) or None
+    return ObjectStat(row["Key"], row["Size"], row["LastModified"].astimezone(UTC), etag)
+
+
+def _described(options: Options) -> dict[str, Any]:
+    kind = {"ContentType": options.content_type} if options.content_type is not None else {}
+    return {**kind, "Metadata": dict(metadata(options))}
+
+
+def _conditions(options: Options) -> dict[str, Any]:
+    if options.if_none_match:
+        return {"IfNoneMatch": "*"}
+    return {"IfMatch": f'"{options.if_match}"'} if options.if_match is not None else {}
+
+
+def _of(upload: Upload) -> dict[str, Any]:
+    return {"Key": upload.key, "UploadId": upload.upload_id}
+
+
+def _source(source: CopySource) -> dict[str, Any]:
+    named: dict[str, Any] = {"CopySource": {"Bucket": source.bucket, "Key": source.key}}
+    if source.etag is not None:
+        named["CopySourceIfMatch"] = f'"{source.etag}"'
+    sealed = dict(source.sealed)
+    if sealed:
+        prefix = "x-amz-copy-source-server-side-encryption-customer-"
+        named["CopySourceSSECustomerAlgorithm"] = sealed[prefix + "algorithm"]
+        named["CopySourceSSECustomerKey"] = base64.b64decode(sealed[prefix + "key"])
+    return named
+
+
+def _error_reply(error: ClientError) -> ErrorReply:
+    told: Mapping[str, Any] = error.response
+    detail, about = told.get("Error", {}), told.get("ResponseMetadata", {})
+    code = str(detail.get("Code", ""))
+    return ErrorReply(
+        int(about.get("HTTPStatusCode", 0)),
+        "" if code.isdecimal() else code,  # of a HEAD the SDK tells the status as a code
+        str(detail.get("Message", "")),
+        detail.get("Region"),
+        str(detail.get("Condition", "")),
+        about.get("HTTPHeaders", {}),
+    )
+
+
+def _failure(error: BaseException, operation: str, uri: str) -> StoreError:
+    """The family's member for what broke below HTTP."""
+    kind, text = _meaning(error)
+    return kind(text, operation=operation, uri=uri)
+
+
+def _meaning(error: BaseException) -> tuple[type[StoreError], str]:
+    if isinstance(error, (ParamValidationError, UnicodeError)):
+        return ConfigurationError, "the SDK refuses this request's parameters; check bucket and options"
+    if isinstance(error, EndpointConnectionError):
+        return Unreachable, "the endpoint cannot be reached; is the server running? check endpoint_url"
+    if isinstance(error, SSLError):
+        return TlsFailed, "no trusted TLS connection; check endpoint_url, or name its authority with ca_bundle"
+    if isinstance(error, (ConnectTimeoutError, ReadTimeoutError, asyncio.TimeoutError)):
+        return TimedOut, "the endpoint did not answer in time"
+    if isinstance(error, ResponseParserError):
+        return BadResponse, "a reply that the SDK cannot read"
+    return ConnectionFailed, f"the connection broke ({type(error).__name__})"
