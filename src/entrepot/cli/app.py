@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from entrepot import __version__
 from entrepot.cli.command import command
@@ -38,6 +39,35 @@ is the local store that is always there. Write ./a:b for a local file with such 
 _UsageFault: Final[type[Exception]] = typer.BadParameter.__mro__[2]
 
 
+class _AsGiven:
+    """Values as the command line's parser gives them: text, lists of text, and flags are all that we declare."""
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        return () if value is None and (param.multiple or param.nargs == -1) else value
+
+
+class _WithoutCoercion:
+    """Spares typer its own coercion, which imports pydantic (typer 0.29) and doubles the time to start.
+
+    A typer whose parameters have no such attribute is left alone: the values are the same.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the command that this is mixed into
+        for param in params:
+            if hasattr(param, "_runtime_param"):
+                param._runtime_param = _AsGiven()
+        return params
+
+
+class _Command(_WithoutCoercion, TyperCommand):
+    """One command."""
+
+
+class _Program(_WithoutCoercion, TyperGroup):
+    """The program before its command."""
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code."""
     words = [*arguments] or ["--help"]
@@ -45,7 +75,6 @@ def run(arguments: Sequence[str]) -> int:
     # Rich draws help for a person only: to a pipe it is plain text, and rich is not even imported.
     drawn = "--help" in words and sys.stdout.isatty()
     program: Any = typer.main.get_command(_app([name] if name else _HOMES, drawn=drawn))
-    _take_values_as_given(program)
     try:
         code = program.main(args=words, prog_name="entrepot", standalone_mode=False)
     except _UsageFault as fault:
@@ -63,6 +92,7 @@ def run(arguments: Sequence[str]) -> int:
 def _app(names: Iterable[str], *, drawn: bool) -> typer.Typer:
     app = typer.Typer(
         name="entrepot",
+        cls=_Program,
         help=_HELP,
         epilog=EXIT_CODES,
         rich_markup_mode="rich" if drawn else None,
@@ -80,7 +110,9 @@ def _app(names: Iterable[str], *, drawn: bool) -> typer.Typer:
 
     for name in names:
         body = getattr(import_module(f"entrepot.cli.{_HOMES[name]}"), name)
-        app.command(name, context_settings={"max_content_width": 110})(command(body, connects=name != "version"))
+        app.command(name, cls=_Command, context_settings={"max_content_width": 110})(
+            command(body, connects=name != "version")
+        )
     return app
 
 
@@ -88,23 +120,3 @@ def _show_version(asked: bool) -> None:
     if asked:
         typer.echo(__version__)
         raise typer.Exit
-
-
-class _AsGiven:
-    """Values as the parser of the command line gives them: text, lists of text, and flags are all we declare."""
-
-    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        if value is None and (param.multiple or param.nargs == -1):
-            return ()
-        return value
-
-
-def _take_values_as_given(program: Any) -> None:
-    """Spare typer its coercion, which imports pydantic (since 0.28) and doubles the time to start.
-
-    A typer without this attribute is left alone: the result is the same.
-    """
-    for one in (program, *program.commands.values()):
-        for param in one.params:
-            if hasattr(param, "_runtime_param"):
-                param._runtime_param = _AsGiven()

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
-import anyio.to_thread
-
 from entrepot.cli.failures import Failure, OutputClosed
+from entrepot.cli.runner import in_own_thread
 from entrepot.models import Buffer, FileStat
 from entrepot.paths import printable
 
@@ -72,8 +71,7 @@ class Output:
     async def write(self, data: Buffer) -> None:
         """Bytes of result, as they are."""
         self._stdout.flush()
-        # Abandoned at a cancellation: a pipe that nobody empties would keep the process for ever.
-        await anyio.to_thread.run_sync(_write_all, self._stdout, data, abandon_on_cancel=True)
+        await in_own_thread(_write_all, self._stdout, data)
 
     # ---- everything else --------------------------------------------------------------------------
 
@@ -126,7 +124,7 @@ def _write_all(stream: TextIO, data: Buffer) -> None:
 
 async def read_standard_input(size: int) -> bytes:
     """Up to `size` bytes of standard input, empty at its end; a cancellation does not wait for the next byte."""
-    return await anyio.to_thread.run_sync(os.read, sys.stdin.fileno(), size, abandon_on_cancel=True)
+    return await in_own_thread(os.read, sys.stdin.fileno(), size)
 
 
 def standard_input_is_terminal() -> bool:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 from entrepot.cli.failures import SIGNAL_BASE, Interrupted
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE_S: Final = 2.0
@@ -63,3 +68,32 @@ def _handle(loop: asyncio.AbstractEventLoop, stop: Callable[[int], None]) -> lis
             break
         handled.append(number)
     return handled
+
+
+async def in_own_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call what may block for ever, such as a read of a terminal or a write to a full pipe.
+
+    A cancellation leaves it behind. Its thread is a daemon, and not one of a pool: the process can end without it.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]  # a T, since there is no error
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as raised:  # noqa: BLE001  # it is raised again where it is awaited
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=work, name="entrepot-stdio", daemon=True).start()
+    return await done

@@ -40,17 +40,17 @@ def summary_line(total: dict[str, Any], verb: str, done: str) -> str:
         if verified := _verified(total):
             text += f", {verified}"
     parts = [
-        _some(total["failed"] and len(total["failed"]), "failed"),
-        _some(total["skipped"], "skipped (already there)"),
-        _some(total["links_skipped"], "symbolic links skipped (see --links)"),
-        _some(total["special_skipped"], "special files skipped"),
-        _some(total["empty_directories_skipped"], "empty directories not kept by the target"),
+        f"{len(total['failed']):,} failed" if total["failed"] else "",
+        f"{total['skipped']:,} skipped (already there)" if total["skipped"] else "",
+        _left_out(total["links_skipped"], "symbolic link", "skipped (see --links)"),
+        _left_out(total["special_skipped"], "special file", "skipped"),
+        _left_out(total["empty_directories_skipped"], "empty directory", "not kept by the target", "empty directories"),
     ]
     return "; ".join([text, *(part for part in parts if part)])
 
 
-def _some(number: int | list[Any], what: str) -> str:
-    return f"{number:,} {what}" if isinstance(number, int) and number else ""
+def _left_out(number: int, noun: str, fate: str, plural: str | None = None) -> str:
+    return f"{counted(number, noun, plural)} {fate}" if number else ""
 
 
 def _verified(total: dict[str, Any]) -> str:

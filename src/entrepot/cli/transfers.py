@@ -262,11 +262,11 @@ class _Transfer:
         output, step = self._session.output, event.step
         if isinstance(step, MakeDirectories):
             for path in step.paths:
-                shown = there.child(there.relative(_uri(there, path)))
+                uri = _uri(there, path)
                 if output.as_json:
-                    output.value({"directory": _uri(there, path)})
+                    output.value({"directory": uri})
                 else:
-                    output.line(f"would make {shown}/")
+                    output.line(f"would make {_shown(there, uri)}/")
             return
         for file in (step.file,) if isinstance(step, MoveInParts) else step.files:
             uri = _uri(there, file.target)
@@ -302,8 +302,6 @@ def _shown(place: Place, uri: str) -> str:
 
 def _below(directory: str, source: str) -> str:
     """Where a source lands with `--into`: below the directory, by its own name. Raises WrongUse where it has none."""
-    if source == STREAM:
-        raise WrongUse("standard input has no name to land by; give a target file in place of --into")
     if scheme_of(source) is None and not is_named(source):
         name = os.path.basename(os.path.abspath(source))
     else:
