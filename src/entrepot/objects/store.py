@@ -12,6 +12,7 @@ from entrepot import batches
 from entrepot.contract import WriteMode
 from entrepot.errors import (
     AlreadyExists,
+    ChecksumMismatch,
     InvalidPath,
     IsADirectory,
     NotADirectory,
@@ -230,7 +231,9 @@ class ObjectArtifactStore(ReadableObjectStore):
         key = self._root.key(target)
         await self._copy(found.key, target, key, overwrite=overwrite, operation="rename", seen=found)
         if (await self.client.head(key)).size_bytes != found.size_bytes:
-            raise StoreError("the copy has another size; the source is kept", operation="rename", uri=self._uri(target))
+            raise ChecksumMismatch(
+                "the copy has another size; the source is kept", operation="rename", uri=self._uri(target)
+            )
         await self.client.delete(found.key)
 
     async def _rename_tree(self, source: str, target: str) -> None:
