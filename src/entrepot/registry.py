@@ -26,7 +26,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from entrepot.errors import ConfigurationError, from_os_error
+from entrepot.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from entrepot.contract import BaseArtifactStore
@@ -186,7 +186,9 @@ def _read(path: str) -> str:
     except UnicodeDecodeError as error:
         raise ConfigurationError("not UTF-8; mend the file, or move it away", uri=path) from error
     except OSError as error:
-        raise from_os_error(error, operation="read configuration", uri=path) from error
+        raise ConfigurationError(
+            f"cannot be read: {error.strerror or error}; ENTREPOT_CONFIG may name another file", uri=path
+        ) from error
 
 
 def _stores(path: str, text: str) -> dict[str, StoreEntry]:
