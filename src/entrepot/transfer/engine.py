@@ -264,7 +264,7 @@ class _Copy:
             memory=memory,
             verify=options.verify,
         )
-        self._carried = Carried(options, from_disk=source.is_local, to_disk=sink.is_local, exclusive=exclusive)
+        self._carried = Carried(options, source, sink, exclusive=exclusive)
         self._passing_errors = 0
         self._told_files = 0
 

@@ -10,6 +10,7 @@ from entrepot.errors import StoreError
 from entrepot.models import CopyItem, FileData, FileStat, WriteItem, WriteOptions
 from entrepot.transfer.parts import Route
 from entrepot.transfer.plan import CopyOptions, MoveWhole, PlannedFile
+from entrepot.transfer.ports import Sink, Source
 from entrepot.transfer.verify import SERVER_SIDE, SIZE, chain, require_equal, require_size, require_written, strongest
 
 _LATEST_S = 253_402_300_799.0
@@ -27,8 +28,11 @@ class Outcomes:
 class Carried:
     """What goes with the bytes of a file: its time, its mode, and, from service to service, its type and metadata."""
 
-    def __init__(self, options: CopyOptions, *, from_disk: bool, to_disk: bool, exclusive: bool) -> None:
-        self._from_disk, self._to_disk = from_disk, to_disk
+    def __init__(self, options: CopyOptions, source: Source, sink: Sink, *, exclusive: bool) -> None:
+        self._keeps_time = source.is_local or sink.is_local
+        # What the target cannot keep is left behind; what it would refuse to be asked for must not be asked.
+        self._keeps_type = sink.capabilities.content_type is not False
+        self._keeps_metadata = sink.capabilities.metadata is not False
         self._exclusive = exclusive
         moves = options.delete_source and options.durability in (None, "none")
         self._durability = "batch" if moves else options.durability
@@ -38,13 +42,13 @@ class Carried:
         metadata = told.metadata
         mtime_s = _time_of(metadata.get("mtime")) if metadata else None
         # Without a time of its own, a download gets the object's; an object gets none that its source did not have.
-        if mtime_s is None and (self._from_disk or self._to_disk) and listed.modified is not None:
+        if mtime_s is None and self._keeps_time and listed.modified is not None:
             mtime_s = listed.modified.timestamp()
         if metadata:
             metadata = {key: value for key, value in metadata.items() if key != "mtime"}
         return WriteOptions(
-            content_type=told.content_type,
-            metadata=metadata,
+            content_type=told.content_type if self._keeps_type else None,
+            metadata=metadata if self._keeps_metadata else {},
             mtime_s=mtime_s,
             mode=listed.mode,
             if_none_match=self._exclusive,
