@@ -266,6 +266,7 @@ class TextWriter:
         self._encoder = codecs.getincrementalencoder(encoding)(errors)
         # Artifacts move between machines, so "\n" stays "\n" everywhere; the builtin would write os.linesep.
         self._newline = newline or "\n"
+        self._begun = False
 
     @property
     def name(self) -> str:
@@ -281,13 +282,15 @@ class TextWriter:
         """Take the text; returns the number of characters, as the builtin does."""
         if self.closed:
             raise StoreClosed("the file is closed", operation="write", uri=self.name)
+        self._begun = True
         translated = text.replace("\n", self._newline) if self._newline != "\n" else text
         await self.buffer.write(self._encoder.encode(translated))
         return len(text)
 
     async def close(self) -> None:
         """Publish what was written."""
-        if not self.closed and (rest := self._encoder.encode("", final=True)):
+        # A file that no text was written to is empty: without the byte order mark that an encoder begins with.
+        if self._begun and not self.closed and (rest := self._encoder.encode("", final=True)):
             await self.buffer.write(rest)
         await self.buffer.close()
 
@@ -341,7 +344,10 @@ class PartWriter(ABC):
 
 
 class PartChecksum(ABC):
-    """Verifies a large file from its parts, which may arrive in any order, as a reader receives them."""
+    """Verifies a large file from its parts, as a reader receives them: in any order, unless `in_order`."""
+
+    in_order: bool = False
+    """True where `update` must be called for part 1, then 2, and so on (a checksum of the whole)."""
 
     @abstractmethod
     def update(self, number: int, data: Buffer) -> None:

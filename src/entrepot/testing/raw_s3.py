@@ -81,7 +81,12 @@ class RawS3:
 
     def uploads(self, prefix: str = "") -> list[tuple[str, str]]:
         """Unfinished multipart uploads below the prefix, as (key, upload id)."""
-        root = self._parsed(self._ask("GET", "", query={"uploads": "", "prefix": prefix}).body)
+        reply = self.request("GET", "", query={"uploads": "", "prefix": prefix})
+        if reply.status == 404:
+            return []  # how rclone says that there are none
+        if reply.status >= 300:
+            raise RawError(reply.status, reply.body.decode(errors="replace"))
+        root = self._parsed(reply.body)
         found = ((one.findtext("Key") or "", one.findtext("UploadId") or "") for one in root.iter("Upload"))
         # A server may ignore the prefix, so it is applied here as well.
         return [(key, upload) for key, upload in found if key.startswith(prefix)]

@@ -33,6 +33,8 @@ class StoreRules:
 
     keeps_file_beside_directory: ClassVar[bool] = True
     """Where directories are implied: `a` and `a/b` can both be files. If not, writing the second is a StoreError."""
+    survives_a_conflict: ClassVar[bool] = True
+    """False where the place loses sight of a directory once a file of its name was refused."""
     unkept_names: ClassVar[frozenset[str]] = frozenset()
     """Those of `names.ODD_NAMES` that the place refuses; writing them is a StoreError."""
     folds_names: ClassVar[bool] = False
@@ -147,6 +149,12 @@ class StoreRules:
                 (directory[len(store.path) + 1 :], list(directories), list(files))
                 async for directory, directories, files in levels
             ]
+
+    async def nothing_was_lost(self, store: BaseArtifactStore, paths: set[str]) -> None:
+        """The files made by `fill` are there and read as before, and nothing is beside them."""
+        if self.survives_a_conflict:
+            assert await self.files_of(store) == {path: path.encode() for path in paths}
+        await self.no_litter_stays()
 
     async def no_litter_stays(self) -> None:
         """What a dropped write left behind is gone; where it cannot be awaited, within seconds."""
