@@ -52,6 +52,8 @@ def key_below(root: str, path: StrPath, *, operation: str = "") -> str:
 
     Raises InvalidPath, PathOutsideStore. Cost: no I/O.
     """
+    if type(path) is str and os.sep == "/" and path.startswith(root) and path.startswith("/", len(root)):
+        return checked_key(path[len(root) + 1 :], operation=operation, uri=path)  # the common case, for bulk work
     text = path_text(path)
     scheme = scheme_of(text)
     plain = plain_path(text)

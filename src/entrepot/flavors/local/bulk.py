@@ -16,7 +16,7 @@ from typing import TypeVar
 from entrepot.errors import InvalidPath, SourceChanged, StoreError
 from entrepot.flavors.local.copying import Check, copy_into
 from entrepot.flavors.local.directories import Cursor, Directory, Tree, failure, split_key, typed_from
-from entrepot.flavors.local.records import record, require_listed, require_unchanged, shown
+from entrepot.flavors.local.records import require_listed, require_unchanged, shown
 from entrepot.flavors.local.temporaries import sweep
 from entrepot.flavors.local.writes import Temporary, look_before_writing, plan_publication
 from entrepot.models import CopyItem, FileData, FileStat, WriteItem, WriteOptions
@@ -179,7 +179,7 @@ class BulkWriter:
 def write_many(
     tree: Tree, key_of: KeyOf, swept: Swept, items: Sequence[WriteItem], check: Check
 ) -> list[FileStat | StoreError]:
-    """Write each file whole; its parents are made."""
+    """Write each file whole; its parents are made. What is told of each is its address and its size."""
     writer = BulkWriter(tree, swept, "write_batch")
 
     def write(item: WriteItem) -> FileStat:
@@ -188,7 +188,7 @@ def write_many(
         draft = writer.temporary(key, item.options, None, None)
         try:
             draft.write(item.data)
-            return record(tree.path(key), draft.commit())
+            return FileStat(tree.path(key), draft.commit().st_size)
         except BaseException:
             draft.discard()
             raise
@@ -233,7 +233,7 @@ def copy_many(
                 draft = writer.temporary(key, item.options, mode, mtime_ns)
                 try:
                     copy_into(draft, descriptor, before, uri=item.source.uri, check=check)
-                    return record(tree.path(key), draft.commit())
+                    return FileStat(tree.path(key), draft.commit().st_size)
                 except BaseException:
                     draft.discard()
                     raise

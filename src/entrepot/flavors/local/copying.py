@@ -41,16 +41,15 @@ def copy_content(source: int, target: int, size_bytes: int, check: Check) -> int
     done = 0
     if size_bytes > _SMALL and hasattr(os, "copy_file_range"):
         done = _copy_in_kernel(source, target, size_bytes, check)
-        if done >= size_bytes:
-            return done
-    os.lseek(source, done, os.SEEK_SET)
-    os.lseek(target, done, os.SEEK_SET)
+        os.lseek(source, done, os.SEEK_SET)
+        os.lseek(target, done, os.SEEK_SET)
     while done < size_bytes:
         data = os.read(source, min(_READ, size_bytes - done))
         if not data:
             break
         done += write_all(target, data)
-        check()
+        if done < size_bytes:
+            check()
     return done
 
 

@@ -348,13 +348,17 @@ class Tree:
     """
 
     root: str
-    by_descriptor: bool = field(default=BY_DESCRIPTOR, repr=False)
+    by_descriptor: bool = BY_DESCRIPTOR
+    prefix: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", os.path.join(self.root, ""))
 
     def path(self, key: str) -> str:
         """The absolute path of a key, as the system writes it."""
         if not key:
             return self.root
-        return os.path.join(self.root, key.replace("/", os.sep) if os.sep != "/" else key)
+        return self.prefix + (key if os.sep == "/" else key.replace("/", os.sep))
 
     def _open_root(self) -> Directory:
         if self.by_descriptor:

@@ -104,7 +104,7 @@ class Scan:
 
     def _take(self, directory: Directory, level: _Level, found: list[FileStat]) -> str | None:
         """Tell what is in a directory up to the page's end or to a directory that is listed next: its name."""
-        base = os.path.join(self._tree.path("" if not level.key else shown(level.key)), "")
+        base = os.path.join(self._tree.path(shown(level.key)), "")
         for entry in level.names:
             name = entry.removesuffix("/")
             try:

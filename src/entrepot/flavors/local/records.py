@@ -29,8 +29,12 @@ def fingerprint(status: os.stat_result) -> str:
 
 
 def require_unchanged(before: os.stat_result, after: os.stat_result, *, operation: str, uri: str) -> None:
-    """Raise SourceChanged where a file was written between two looks at it."""
-    if fingerprint(before) != fingerprint(after):
+    """Raise SourceChanged where a file was written between two looks at its descriptor."""
+    if (
+        before.st_size != after.st_size
+        or before.st_mtime_ns != after.st_mtime_ns
+        or before.st_ctime_ns != after.st_ctime_ns
+    ):
         raise SourceChanged("the file changed while it was read; copy it again", operation=operation, uri=uri)
 
 

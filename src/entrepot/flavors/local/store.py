@@ -20,14 +20,14 @@ from entrepot.files import BinaryReader, BinaryWriter, PartWriter
 from entrepot.flavors.local import bulk, moves
 from entrepot.flavors.local.addresses import absolute_root, key_below
 from entrepot.flavors.local.directories import Tree, failure, split_key, telling
-from entrepot.flavors.local.hops import interruptible
+from entrepot.flavors.local.hops import acquire, interruptible
 from entrepot.flavors.local.listing import Matches, Scan, list_names
 from entrepot.flavors.local.patterns import Pattern
 from entrepot.flavors.local.records import fingerprint, record
 from entrepot.flavors.local.streams import LocalPartWriter, LocalReader, LocalWriter
 from entrepot.flavors.local.temporaries import sweep
 from entrepot.flavors.local.walking import Walk
-from entrepot.flavors.local.writes import Appending, Durability, Temporary, look_before_writing, plan_publication
+from entrepot.flavors.local.writes import Appending, Draft, Durability, Temporary, look_before_writing, plan_publication
 from entrepot.models import NO_OPTIONS, Buffer, Capabilities, CopyItem, FileData, FileStat, WriteItem, WriteOptions
 from entrepot.paths import StrPath, path_text
 
@@ -120,7 +120,7 @@ class LocalArtifactStore(BaseArtifactStore):
     async def open_reader(self, path: StrPath) -> BinaryReader:
         key, uri = self._located(path, "open")
         with telling("open", uri, reading=True):
-            descriptor, _ = await to_thread.run_sync(self._open_file, key)
+            descriptor, _ = await acquire(partial(self._open_file, key), lambda opened: os.close(opened[0]))
         return LocalReader(uri, descriptor)
 
     def _open_file(self, key: str) -> tuple[int, os.stat_result]:
@@ -134,8 +134,9 @@ class LocalArtifactStore(BaseArtifactStore):
         key, uri = self._located(path, "open")
         with telling("open", uri):
             if mode == "a":
-                return LocalWriter(uri, await to_thread.run_sync(self._append_to, key, options))
-            return LocalWriter(uri, await to_thread.run_sync(partial(self._draft, key, options, exclusive=mode == "x")))
+                return LocalWriter(uri, await acquire(partial(self._append_to, key, options), Draft.discard))
+            make = partial(self._draft, key, options, exclusive=mode == "x")
+            return LocalWriter(uri, await acquire(make, Draft.discard))
 
     def _draft(
         self, key: str, options: WriteOptions, *, exclusive: bool = False, parts_of: int | None = None
@@ -373,7 +374,7 @@ class LocalArtifactStore(BaseArtifactStore):
     async def _parts(self, path: StrPath, size_bytes: int, options: WriteOptions) -> AsyncGenerator[PartWriter, None]:
         key, uri = self._located(path, "open_parts")
         with telling("open_parts", uri):
-            draft = await to_thread.run_sync(partial(self._draft, key, options, parts_of=size_bytes))
+            draft = await acquire(partial(self._draft, key, options, parts_of=size_bytes), Draft.discard)
         try:
             writer = LocalPartWriter(uri, size_bytes, draft, self.limits)
             yield writer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +20,8 @@ from entrepot.flavors.local.writes import Draft, Temporary
 from entrepot.models import KIB, MIB, Buffer, FileStat, Limits
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 READ_AHEAD: Final = 256 * KIB
 WRITE_BEHIND: Final = 1 * MIB
@@ -192,7 +195,10 @@ class LocalWriter(BinaryWriter):
     def abandon(self) -> None:
         """As `abort`, in place: unlinking a name takes microseconds."""
         self.closed = True
-        self._draft.discard()
+        try:
+            self._draft.discard()
+        except OSError:
+            _log.warning("a temporary of %s could not be removed; a later copy to its directory will", self.name)
 
     def __del__(self) -> None:
         if hasattr(self, "_draft"):

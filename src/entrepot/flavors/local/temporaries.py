@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 import sys
 import time
@@ -30,7 +29,7 @@ def create(directory: Directory, mode: int | None) -> tuple[str, int]:
     """A new temporary, locked: its name and its descriptor."""
     wanted = 0o666 if mode is None else mode & PERMISSIONS | stat.S_IWUSR
     while True:
-        name = TEMPORARY_PREFIX + secrets.token_hex(8)
+        name = TEMPORARY_PREFIX + os.urandom(8).hex()
         try:
             descriptor = directory.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, wanted)
         except FileExistsError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
 import sys
@@ -27,7 +28,8 @@ class Publication:
 
     name: in the temporary's directory. exclusive: only where nothing is. mode: permission bits, None for those of the
     file that is replaced, else of any new file (0666 without the umask). mtime_ns: None for now.
-    sync_file, sync_directory: what the device must have before the write is done.
+    sync_file, sync_directory: what the device must have before the write is done. told: whether the status after the
+    move is wanted, or any will do.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Publication:
     mtime_ns: int | None = None
     sync_file: bool = True
     sync_directory: bool = True
+    told: bool = True
 
 
 def plan_publication(
@@ -48,27 +51,31 @@ def plan_publication(
     mode: int | None = None,
     mtime_ns: int | None = None,
 ) -> Publication:
-    """What the options ask for. mode, mtime_ns: where the options say nothing. in_batch: directories are synced later.
+    """What the options ask for. mode, mtime_ns: where the options say nothing. in_batch: directories are synced once,
+    later, and of the file only its size is told.
 
     Raises UnsupportedOperation for what files on disk do not have.
     """
-    for asked, what in (
-        (options.metadata, "metadata"),
-        (options.content_type, "content type"),
-        (options.if_match, "if_match"),
-    ):
-        if asked:
-            raise UnsupportedOperation(f"files on disk have no {what}; see the store's capabilities", operation="write")
+    if options.metadata or options.content_type or options.if_match:
+        asked = "metadata" if options.metadata else "content type" if options.content_type else "if_match"
+        raise UnsupportedOperation(f"files on disk have no {asked}; see the store's capabilities", operation="write")
     wanted = options.durability or durability
     permissions = options.mode if options.mode is not None else mode
     return Publication(
         name,
         exclusive=exclusive or options.if_none_match,
         mode=None if permissions is None else permissions & PERMISSIONS,
-        mtime_ns=mtime_ns if options.mtime_s is None else round(options.mtime_s * 1e9),
+        mtime_ns=mtime_ns if options.mtime_s is None else _nanoseconds(options.mtime_s),
         sync_file=wanted != "none",
         sync_directory=wanted == "full" or (wanted == "batch" and not in_batch),
+        told=not in_batch,
     )
+
+
+def _nanoseconds(seconds: float) -> int:
+    # In one product, a double would be off by hundreds of nanoseconds.
+    whole = math.floor(seconds)
+    return whole * 1_000_000_000 + round((seconds - whole) * 1e9)
 
 
 def look_before_writing(directory: Directory, name: str, *, exclusive: bool) -> int | None:
@@ -152,7 +159,7 @@ class Draft(ABC):
             self._leave()
 
     def __del__(self) -> None:
-        # A task cancelled between the thread that made the draft and itself leaves nobody else to drop it.
+        # The last resort, for a draft that nobody committed or discarded.
         if hasattr(self, "_pid"):
             self.discard()
 
@@ -168,8 +175,9 @@ def write_all(descriptor: int, data: Buffer) -> int:
     """Write every byte; returns their number."""
     rest = memoryview(data).cast("B")
     size = len(rest)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    written = os.write(descriptor, rest) if size else 0
+    while written < size:
+        written += os.write(descriptor, rest[written:])
     return size
 
 
@@ -225,13 +233,13 @@ class Temporary(Draft):
             self._directory.set_time(self._name, self.descriptor, wanted.mtime_ns)
         if wanted.sync_file:
             sync_descriptor(self.descriptor)
-        done = self._publish()
+        done = self._publish(status)
         if wanted.sync_directory:
             self._directory.sync()
         self._release_directory()
         return done
 
-    def _publish(self) -> os.stat_result:
+    def _publish(self, status: os.stat_result) -> os.stat_result:
         """Close, whose errors count (NFS tells of a full disk only then), and move into place."""
         # The second descriptor keeps the lock: without it a sweep could take the name between close and move.
         # Windows moves no open file; there the lock does not exist either.
@@ -244,6 +252,8 @@ class Temporary(Draft):
             else:
                 self._directory.replace(self._name, self._directory, self._publication.name)
             self._name = ""
+            if not self._publication.told:
+                return status
             return os.fstat(kept) if kept >= 0 else self._directory.status(self._publication.name)
         finally:
             if kept >= 0:
