@@ -176,6 +176,11 @@ class Gate:
         self._free = limit
         self._waiters: deque[tuple[int, anyio.Event]] = deque()
 
+    @property
+    def contended(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self._waiters)
+
     def passes(self, weight: int) -> bool:
         """Enter if that is possible at once. weight: how many requests, at most the limit."""
         if self._waiters or self._free < weight:

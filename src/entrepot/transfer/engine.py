@@ -262,6 +262,7 @@ class _Copy:
             reads=hops if source.is_local else requests,
             writes=hops if sink.is_local else requests,
             memory=memory,
+            part_bytes=Gate(max(1, options.memory_bytes * 3 // 4)),
             verify=options.verify,
         )
         self._carried = Carried(options, source, sink, exclusive=exclusive)

@@ -21,13 +21,17 @@ _INLINE_DIGEST_BYTES = 64 * KIB
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What every move of one copy shares: both ends, how many requests each takes, and the memory."""
+    """What every move of one copy shares: both ends, how many requests each takes, and the memory.
+
+    part_bytes: how much of the memory may be buffers of parts; the rest is always there for small files.
+    """
 
     source: Source
     sink: Sink
     reads: Gate
     writes: Gate
     memory: Share
+    part_bytes: Gate
     verify: bool
 
 
@@ -68,11 +72,10 @@ class _Parts:
         self._count = max(1, -(-self._size // self._part_size))
         self._begun = 0
         self._written = 0
-        self._turn = 1
-        self._turns: dict[int, anyio.Event] = {}
+        self._hashing, self._writing = _Turns(), _Turns()
 
     async def move(self) -> None:
-        buffers = max(1, self._route.memory.limit_bytes // self._part_size)
+        buffers = max(1, self._route.part_bytes.limit // self._part_size)
         workers = min(self._count, buffers, max(self._route.reads.limit, self._route.writes.limit))
         failed: BaseException | None = None
         try:
@@ -85,23 +88,31 @@ class _Parts:
             raise failed  # alone, so that the sink's abort sees what it was
 
     async def _work(self, scope: anyio.CancelScope) -> None:
-        memory = self._route.memory
+        memory, part_bytes = self._route.memory, self._route.part_bytes
         size = min(self._part_size, self._size)
+        weight = min(size, part_bytes.limit)
         while self._begun < self._count:
-            await memory.acquire(size)
+            await part_bytes.enter(weight)
             try:
-                buffer = memoryview(bytearray(size))
-                # The number is taken after the memory: a lower part never waits for the buffer of a higher one.
-                while self._begun < self._count:
-                    self._begun += 1
-                    await self._move_part(self._begun, buffer)
-                    if memory.contended:
-                        break
-                buffer.release()
+                await memory.acquire(size)
+                try:
+                    await self._move_parts(memoryview(bytearray(size)))
+                finally:
+                    memory.release(size)
             finally:
-                memory.release(size)
+                part_bytes.leave(weight)
         if self._written == self._count:
             scope.cancel()  # workers that still wait for memory have nothing left to do
+
+    async def _move_parts(self, buffer: memoryview) -> None:
+        """Move parts through one buffer, until none is left or somebody waits for the memory."""
+        # A number is taken after the memory, so no lower part ever waits for the buffer of a higher one.
+        while self._begun < self._count:
+            self._begun += 1
+            await self._move_part(self._begun, buffer)
+            if self._route.memory.contended or self._route.part_bytes.contended:
+                break
+        buffer.release()
 
     async def _move_part(self, number: int, buffer: memoryview) -> None:
         start = (number - 1) * self._part_size
@@ -114,24 +125,41 @@ class _Parts:
             finally:
                 reads.leave(1)
         if self._digest is not None:
-            if len(data) <= _INLINE_DIGEST_BYTES:
-                self._digest.update(number, data)
-            else:
-                await anyio.to_thread.run_sync(self._digest.update, number, data)
+            await self._hash(self._digest, number, data)
         if self._out.in_order:
-            await self._wait_for_turn(number)
+            await self._writing.come_to(number)
         await writes.enter(1)
         try:
             await self._out.put_part(number, data)
         finally:
             writes.leave(1)
+        self._writing.pass_on(number)
         self._written += 1
-        self._turn = number + 1
-        if (waiting := self._turns.pop(self._turn, None)) is not None:
-            waiting.set()
         self._on_part(self._file, len(data))
 
-    async def _wait_for_turn(self, number: int) -> None:
-        if number != self._turn:
-            self._turns[number] = anyio.Event()
-            await self._turns[number].wait()
+    async def _hash(self, digest: PartDigest, number: int, data: memoryview) -> None:
+        if digest.in_order:
+            await self._hashing.come_to(number)
+        if len(data) <= _INLINE_DIGEST_BYTES:
+            digest.update(number, data)
+        else:
+            await anyio.to_thread.run_sync(digest.update, number, data)
+        self._hashing.pass_on(number)
+
+
+class _Turns:
+    """Lets parts go on one after another, by number."""
+
+    def __init__(self) -> None:
+        self._next = 1
+        self._waiting: dict[int, anyio.Event] = {}
+
+    async def come_to(self, number: int) -> None:
+        if number != self._next:
+            self._waiting[number] = anyio.Event()
+            await self._waiting[number].wait()
+
+    def pass_on(self, number: int) -> None:
+        self._next = number + 1
+        if (waiting := self._waiting.pop(self._next, None)) is not None:
+            waiting.set()

@@ -13,6 +13,8 @@ from entrepot.models import Buffer, Capabilities, CopyItem, FileData, FileStat, 
 class PartDigest(Protocol):
     """Verifies a large file from its parts as they are read (see `entrepot.files.PartChecksum`)."""
 
+    in_order: bool
+
     def update(self, number: int, data: Buffer, /) -> None: ...
     def verified(self) -> str | None: ...
 
