@@ -102,7 +102,8 @@ class BulkRules(StoreRules):
         checksum = store.part_checksum(file, size)
         if checksum is None:
             return  # nothing is known of the whole here
-        for number in reversed(range(1, len(starts) + 1)):
+        numbers = range(1, len(starts) + 1)
+        for number in numbers if checksum.in_order else reversed(numbers):
             checksum.update(number, LARGE[starts[number - 1] :][:size])
         assert checksum.verified() in (None, "md5", "part-md5", "crc32c", "crc64nvme")
 
