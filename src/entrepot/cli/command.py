@@ -17,6 +17,7 @@ from entrepot.cli.session import Session
 
 G = TypeVar("G")
 Body: TypeAlias = Callable[..., Coroutine[Any, Any, int]]
+_CHANGES: Final = frozenset({"cp", "mv", "rm"})
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -84,7 +85,8 @@ def _execute(body: Body, arguments: dict[str, Any], connection: Connection, comm
     try:
         return run_until_done(work)
     except Interrupted as interrupted:
-        output.note(f"{name}: interrupted; nothing partial is left, repeat the command to finish")
+        advice = "; nothing partial is left, repeat the command to finish" if name in _CHANGES else ""
+        output.note(f"{name}: interrupted{advice}")
         return SIGNAL_BASE + interrupted.signal_number
     except OutputClosed:
         return READER_GONE

@@ -83,7 +83,6 @@ _NEXT_STEPS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (errors.TimedOut, "check the network and --endpoint-url, then repeat the command"),
     (errors.ServiceUnavailable, "repeat the command later"),
     (errors.InvalidPath, "write another address"),
-    (errors.ConfigurationError, "see `entrepot COMMAND --help`"),
 )
 _WRONG_USE: Final = (errors.ConfigurationError, errors.InvalidPath)
 _OS_NEXT_STEPS: Final = {

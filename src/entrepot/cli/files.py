@@ -12,8 +12,8 @@ import typer
 from entrepot.cli.failures import DONE, FAILED, WRONG_USE, WrongUse, item_failures
 from entrepot.cli.options import Addresses
 from entrepot.cli.render import counted, human_size, stat_lines, stat_value
-from entrepot.cli.session import STREAM, Place, Session
-from entrepot.errors import AlreadyExists, StoreError
+from entrepot.cli.session import STREAM, Place, Session, is_named
+from entrepot.errors import AlreadyExists, NotFound, StoreError
 from entrepot.models import MIB
 
 _CHUNK_BYTES: Final = MIB
@@ -77,9 +77,11 @@ async def mkdir(
     session.expect_s3(addresses)
 
     async def make(place: Place) -> None:
-        exists = await place.store.isdir(place.path) if parents or dry_run else False
+        exists = await place.store.isdir(place.path)
         if exists and not parents:
             raise AlreadyExists("a directory is there already; add -p if that is fine", uri=place.uri)
+        if not parents:
+            _check_parent(place)
         if not dry_run:
             await (place.store.makedirs(place.path) if parents else place.store.mkdir(place.path))
         if session.output.as_json:
@@ -90,6 +92,12 @@ async def mkdir(
             session.output.note(f"mkdir {place.shown}: this service keeps no empty directories; nothing was written")
 
     return await _for_each(session, addresses, make)
+
+
+def _check_parent(place: Place) -> None:
+    """A local path is a store of its own, whose root is made as needed: strictness has to look itself."""
+    if place.store.is_local and not is_named(place.shown) and not os.path.isdir(place.store.path):
+        raise NotFound("the parent is not there; add -p to make it, too", uri=place.uri)
 
 
 async def rm(
@@ -118,7 +126,7 @@ async def rm(
             fields = {"files": files, "size_bytes": size_bytes, "dry_run": dry_run}
             session.output.value({"address": place.shown, **fields})
 
-    code = await _for_each(session, addresses, remove)
+    code = await _for_each(session, addresses, remove, in_parent=True)
     if not session.output.as_json and (removed or code == DONE):
         verb = "would remove" if dry_run else "removed"
         session.output.line(f"{verb} {counted(removed, 'file')}, {human_size(removed_bytes)}")
@@ -129,6 +137,8 @@ async def _remove(
     session: Session, place: Place, *, recursive: bool, everything: bool, dry_run: bool
 ) -> tuple[int, int]:
     """Remove one file or tree; returns how many files it had, and their bytes."""
+    if os.path.basename(place.shown.rstrip("/")) in {".", ".."}:
+        raise WrongUse("this is a directory that somebody works in; name it to remove it", place.shown)
     if recursive and not everything and is_whole_store(place):
         raise WrongUse("this is a whole store or bucket; add --all to empty it", place.shown)
     found = await place.store.stat(place.path)
@@ -154,15 +164,11 @@ async def _remove(
 
 
 def is_whole_store(place: Place) -> bool:
-    """Whether removing this place would empty more than a directory of a store."""
-    root = place.uri
-    if place.store.is_local:
-        resolved = os.path.realpath(root)
-        return resolved in {os.path.realpath(os.path.expanduser("~")), os.path.dirname(resolved)} or (
-            not place.path and place.shown.endswith(":")
-        )
-    rest = root.partition("://")[2]
-    return not place.path and (not rest.rstrip("/").partition("/")[2] or place.shown.endswith(":"))
+    """Whether removing this place would empty a bucket, a configured store, the disk, or the user's home."""
+    if place.store.is_local and not is_named(place.shown):
+        path = os.path.realpath(place.uri)
+        return path in {os.path.realpath(os.path.expanduser("~")), os.path.dirname(path)}
+    return not place.path.strip("/")
 
 
 def _show_removal(session: Session, place: Place, uri: str) -> None:
@@ -173,13 +179,15 @@ def _show_removal(session: Session, place: Place, uri: str) -> None:
         session.output.line(f"would remove {place.child(relative) if relative else place.shown}")
 
 
-async def _for_each(session: Session, addresses: list[str], work: Callable[[Place], Awaitable[None]]) -> int:
+async def _for_each(
+    session: Session, addresses: list[str], work: Callable[[Place], Awaitable[None]], *, in_parent: bool = False
+) -> int:
     """The work on each address in turn; one that fails does not keep the others from being done."""
     if STREAM in addresses:
         raise WrongUse("standard input is read by `entrepot cp - TARGET` only")
     for address in addresses:
         try:
-            await work(await session.place(address))
+            await work(await session.place(address, in_parent=in_parent))
         except (StoreError, WrongUse) as error:
             for one in item_failures(error):
                 session.report(one, address)

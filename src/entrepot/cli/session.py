@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+from anyio import to_thread
 
 from entrepot.cli.failures import Failure, WrongUse, failure_of
 from entrepot.cli.options import Connection
 from entrepot.cli.render import Output
 from entrepot.contract import BaseArtifactStore
+from entrepot.errors import StoreError
 from entrepot.paths import scheme_of
-from entrepot.stores import locate
+from entrepot.stores import locate, make_store
 
-STREAM = "-"
+STREAM: Final = "-"
 """Standard input or output, where a command takes it."""
+
+_NAMED: Final = re.compile(r"[A-Za-z0-9_.-]{2,}:(?!//)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +60,7 @@ def joined(address: str, relative: str) -> str:
 
 def is_named(address: str) -> bool:
     """Whether the address begins with the name of a configured store (`name:path`), as the registry reads it."""
-    name, colon, _ = address.partition(":")
-    return bool(colon) and len(name) > 1 and not {"/", "\\"} & {*name} and scheme_of(address) is None
+    return _NAMED.match(address) is not None
 
 
 class Session:
@@ -62,6 +70,7 @@ class Session:
         self.command, self.output = command, output
         self._configuration = connection.configuration()
         self._stores = AsyncExitStack()
+        self._open: list[BaseArtifactStore] = []
         self.failures: list[Failure] = []
 
     async def __aenter__(self) -> Self:
@@ -73,16 +82,39 @@ class Session:
     ) -> None:
         await self._stores.__aexit__(kind, error, trace)
 
-    async def place(self, address: str, *, as_directory: bool = False) -> Place:
-        """The store and path of an address; no request is made."""
+    async def place(self, address: str, *, as_directory: bool = False, in_parent: bool = False) -> Place:
+        """The store and path of an address; no request is made.
+
+        in_parent: a local directory is a path in its parent's store, so that it can go as a whole; else it is the
+        root of its own.
+        """
         if not address:
             raise WrongUse("an address is empty; give a path, a URI, or NAME:path")
         configuration = self._configuration if scheme_of(address) == "s3" else {}
-        store, path = locate(address, as_directory=as_directory, **configuration)
-        await self._stores.enter_async_context(store)
-        return Place(address, store, path)
+        # In a thread: the first use of a flavor imports it, the first use of `default:` may wait for a lock.
+        try:
+            store, path = await to_thread.run_sync(
+                partial(locate, address, as_directory=as_directory, **configuration), abandon_on_cancel=True
+            )
+        except StoreError as error:
+            error.uri = error.uri or address
+            raise
+        if in_parent and store.is_local and not path and not is_named(address):
+            directory, name = os.path.split(store.path)
+            if name:
+                store, path = make_store(Path(directory)), name
+        return Place(address, await self._opened(store), path.removesuffix("/"))
 
-    def expect_s3(self, addresses: Iterator[str] | list[str]) -> None:
+    async def _opened(self, store: BaseArtifactStore) -> BaseArtifactStore:
+        """The store, or one at the same place that is open already, so that both share their connections."""
+        if not store.is_local:
+            for other in self._open:
+                if (type(other), other.path, other.config) == (type(store), store.path, store.config):
+                    return other
+        self._open.append(await self._stores.enter_async_context(store))
+        return store
+
+    def expect_s3(self, addresses: Iterable[str]) -> None:
         """Refuse options of the connection where no address is reached over one."""
         if self._configuration and not any(scheme_of(address) == "s3" for address in addresses):
             option = "--" + next(iter(self._configuration)).replace("_", "-")

@@ -8,7 +8,7 @@ from typing import Any
 from entrepot.cli.render import counted, human_size
 from entrepot.transfer.report import CopyReport
 
-_ALL_VERIFIED_BY_SIZE = {"size"}
+_OBVIOUS = {"size", "rename"}
 
 
 def combined(reports: Sequence[CopyReport]) -> dict[str, Any]:
@@ -33,10 +33,10 @@ def summary_line(total: dict[str, Any], verb: str, done: str) -> str:
     """
     seconds = total["seconds"]
     if total["dry_run"]:
-        text = f"would {verb} {counted(total['files'], 'file')}, {human_size(total['bytes'])}"
+        text = f"would {verb} {_things(total)}"
     else:
         rate = f" ({human_size(total['bytes'] / seconds)}/s)" if seconds >= 0.1 and total["bytes"] else ""
-        text = f"{done} {counted(total['files'], 'file')}, {human_size(total['bytes'])} in {_duration(seconds)}{rate}"
+        text = f"{done} {_things(total)} in {_duration(seconds)}{rate}"
         if verified := _verified(total):
             text += f", {verified}"
     parts = [
@@ -49,6 +49,14 @@ def summary_line(total: dict[str, Any], verb: str, done: str) -> str:
     return "; ".join([text, *(part for part in parts if part)])
 
 
+def _things(total: dict[str, Any]) -> str:
+    files, directories = counted(total["files"], "file"), total["directories"]
+    if directories and not total["files"]:
+        return counted(directories, "directory", "directories")
+    empty = f" and {counted(directories, 'empty directory', 'empty directories')}" if directories else ""
+    return f"{files}{empty}, {human_size(total['bytes'])}"
+
+
 def _left_out(number: int, noun: str, fate: str, plural: str | None = None) -> str:
     return f"{counted(number, noun, plural)} {fate}" if number else ""
 
@@ -56,9 +64,7 @@ def _left_out(number: int, noun: str, fate: str, plural: str | None = None) -> s
 def _verified(total: dict[str, Any]) -> str:
     """Only what adds to the obvious: copies within one disk have their sizes compared and nothing else."""
     ways: dict[str, int] = total["verified"]
-    parts = (
-        [f"{number:,} by {way}" for way, number in sorted(ways.items())] if set(ways) - _ALL_VERIFIED_BY_SIZE else []
-    )
+    parts = [f"{number:,} by {way}" for way, number in sorted(ways.items())] if set(ways) - _OBVIOUS else []
     if total["unverified_files"]:
         parts.append(f"{total['unverified_files']:,} by size alone")
     return f"verified {', '.join(parts)}" if parts else ""

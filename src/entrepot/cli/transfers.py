@@ -14,6 +14,7 @@ import typer
 from entrepot.cli.failures import DONE, FAILED, WRONG_USE, WrongUse, failure_of
 from entrepot.cli.files import DryRun, stream_out
 from entrepot.cli.options import chosen, parsed_bytes, parsed_count
+from entrepot.cli.renames import renamed
 from entrepot.cli.render import read_standard_input, standard_input_is_terminal
 from entrepot.cli.session import STREAM, Place, Session, is_named, joined
 from entrepot.cli.summary import combined, summary_line
@@ -220,7 +221,10 @@ class _Transfer:
 
     async def _copy(self, source: str, target: str) -> None:
         session = self._session
-        here, there = await session.place(source), await session.place(target)
+        here, there = await session.place(source, in_parent=self._options.delete_source), await session.place(target)
+        if self._options.delete_source and (report := await renamed(here, there, self._options)) is not None:
+            self._reports.append(report)
+            return
         try:
             report = await copy_between(
                 here.store,
@@ -233,7 +237,7 @@ class _Transfer:
         except IsADirectory as error:
             if error.uri == here.uri:
                 raise WrongUse(f"this is a directory; add -r to {self._verb} what is in it", source) from error
-            raise WrongUse("a file needs a name to land by; add one, or put --into before it", target) from error
+            raise WrongUse("a file needs a name in this place; add one, or put --into before it", target) from error
         self._reports.append(report)
 
     def _on_event(self, here: Place, there: Place) -> Callable[[Event], None]:
