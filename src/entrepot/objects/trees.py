@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -13,6 +13,8 @@ import anyio
 from entrepot.errors import (
     AlreadyExists,
     ChecksumMismatch,
+    Conflict,
+    Conflict,
     NotFound,
     PartialFailure,
     PermissionDenied,
@@ -27,8 +29,8 @@ from entrepot.objects.uploads import ABORT_S, copy_in_parts
 from entrepot.objects.waves import REQUESTS, wave
 from entrepot.paths import printable
 
-_MAX_PASSES: Final = 100
-"""How deep real directories may nest where a service removes a directory only once it is empty."""
+_MAX_PASSES: Final = 10
+"""How often a tree is listed and deleted, while others may be writing to it."""
 
 
 async def copy_object(
@@ -85,29 +87,50 @@ async def remove_tree(listing: Listing, path: str, operation: str) -> bool:
     """Delete every key in a directory; False where there was none. Raises PartialFailure for keys that stayed.
 
     Requests: for 1,000 keys a listing, which runs beside the deletes of the page before, and a batch of deletes; one
-    listing more at the end, because services with real directories refuse to remove one before what is in it.
+    listing more at the end, because services with real directories keep those that were not empty at first.
     """
     prefix = listing.prefix_of(path)
-    any_key = False
-    for _ in range(_MAX_PASSES):
-        removed, failures = await _removal_pass(listing, prefix)
-        any_key = any_key or bool(removed or failures)
-        if not removed:
+    before = _Removal()
+    for number in range(_MAX_PASSES):
+        done = await _removal_pass(listing, prefix, markers_singly=number > 0)
+        if not done.listed:
+            return number > 0
+        # What was listed twice alike after deletes that were answered well is kept by the service.
+        if len(done.failures) == done.listed or (number > 1 and done.same_keys(before)):
+            before = done
             break
-    if failures:
-        raise PartialFailure(
-            f"{len(failures):,} of the keys could not be removed; the first: {failures[0].message}",
-            operation=operation,
-            uri=printable(listing.uri_of(path)),
-            failures=failures,
-        )
-    return any_key
+        before = done
+    failures = before.failures or [
+        ServiceError("the service answers that it is removed, and lists it still", operation="delete", uri=uri)
+        for uri in (printable(listing.client.uri(before.first)), printable(listing.client.uri(before.last)))
+    ]
+    raise PartialFailure(
+        f"{before.listed:,} of the keys could not be removed; the first: {failures[0].message}",
+        operation=operation,
+        uri=printable(listing.uri_of(path)),
+        failures=failures,
+    )
 
 
-async def _removal_pass(listing: Listing, prefix: str) -> tuple[int, list[StoreError]]:
-    """Delete what one listing tells; how many keys went, and what stayed."""
-    removed = 0
-    failures: list[StoreError] = []
+@dataclass(slots=True)
+class _Removal:
+    """What one pass over a tree listed, and what of it stayed."""
+
+    listed: int = 0
+    first: str = ""
+    last: str = ""
+    failures: list[StoreError] = field(default_factory=list)
+
+    def same_keys(self, other: _Removal) -> bool:
+        return (self.listed, self.first, self.last) == (other.listed, other.first, other.last)
+
+
+async def _removal_pass(listing: Listing, prefix: str, *, markers_singly: bool) -> _Removal:
+    """Delete what one listing tells.
+
+    markers_singly: some services answer well to the marker of a directory in a batch, and keep it.
+    """
+    done = _Removal()
     following: list[ListPage] = []
     async with aclosing(listing.pages(prefix)) as pages:
 
@@ -116,24 +139,32 @@ async def _removal_pass(listing: Listing, prefix: str) -> tuple[int, list[StoreE
                 following.append(page)
                 return
 
-        async def delete(keys: Sequence[str]) -> None:
-            failures.extend(await delete_keys(listing.client, keys))
+        async def delete(keys: list[str]) -> None:
+            markers = [key for key in keys if key.endswith("/")] if markers_singly else []
+            done.failures += await delete_keys(
+                listing.client, keys if not markers else [key for key in keys if not key.endswith("/")]
+            )
+            # One after another: the last one in a directory may end those above it.
+            for marker in markers:
+                await listing.client.delete(marker)
 
         await fetch()
         while following:
             # In reverse order, what is in a directory goes before its marker.
             keys = [found.key for found in reversed(following.pop().objects)]
-            removed += len(keys)
+            if keys:
+                done.listed += len(keys)
+                done.first, done.last = done.first or keys[-1], keys[0]
             steps: list[Callable[[], Awaitable[None]]] = [fetch, partial(delete, keys)]
             await wave(steps)
-    return removed - len(failures), failures
+    return done
 
 
 async def move_tree(listing: Listing, source: str, target: str) -> None:
     """Copy every key of a directory, verify, then delete; a failure before the deletes keeps the source whole.
 
     What was in the target and is not in the source is removed once the copy is verified. Requests: a copy for each
-    key, and for each 1,000 keys two listings and a batch of deletes. Memory: some 200 bytes a key.
+    key, and for each 1,000 keys three listings and a batch of deletes. Memory: some 200 bytes a key.
     """
     client = listing.client
     from_prefix, to_prefix = listing.prefix_of(source), listing.prefix_of(target)
@@ -146,26 +177,17 @@ async def move_tree(listing: Listing, source: str, target: str) -> None:
                     group = page.objects[start : start + REQUESTS]
                     copied.update({found.key[len(from_prefix) :]: found.size_bytes for found in group})
                     await wave(
-                        [
-                            partial(
-                                copy_object,
-                                client,
-                                to_prefix + found.key[len(from_prefix) :],
-                                client,
-                                found.key,
-                                seen=found,
-                            )
-                            for found in group
-                        ]
+                        [partial(_copy_below, client, to_prefix + one.key[len(from_prefix) :], one) for one in group]
                     )
         extra = await _verified_extras(listing, target, copied)
     except BaseException:
         if fresh:  # nothing was there before, so all that is there now is ours
             with anyio.move_on_after(ABORT_S, shield=True):
-                await delete_keys(client, [to_prefix + name for name in copied])
+                await delete_keys(client, [to_prefix + name for name in reversed(copied)])
         raise
-    stayed = await delete_keys(client, [to_prefix + name for name in extra])
+    stayed = await delete_keys(client, [to_prefix + name for name in reversed(extra)])
     stayed += await delete_keys(client, [from_prefix + name for name in reversed(copied)])
+    await _remove_markers(listing, from_prefix)
     if stayed:
         raise PartialFailure(
             f"the tree is copied, but {len(stayed):,} keys could not be removed; the first: {stayed[0].message}",
@@ -173,6 +195,27 @@ async def move_tree(listing: Listing, source: str, target: str) -> None:
             uri=printable(listing.uri_of(source)),
             failures=stayed,
         )
+
+
+async def _copy_below(client: ObjectClient, key: str, found: ObjectStat) -> None:
+    """Copy one key of a tree. A marker is made anew: services with real directories cannot copy one."""
+    if not key.endswith("/"):
+        await copy_object(client, key, client, found.key, seen=found)
+        return
+    try:
+        await client.put(key, b"")
+    except (Conflict, AlreadyExists):
+        return  # the directory is there already
+
+
+async def _remove_markers(listing: Listing, prefix: str) -> None:
+    """Remove the directories that a service keeps after their files are gone; nothing else. Requests: a listing."""
+    markers: list[str] = []
+    async with aclosing(listing.pages(prefix)) as pages:
+        async for page in pages:
+            markers += [found.key for found in page.objects if found.key.endswith("/") and not found.size_bytes]
+    for marker in reversed(markers):
+        await listing.client.delete(marker)
 
 
 async def _verified_extras(listing: Listing, target: str, copied: dict[str, int]) -> list[str]:
@@ -186,11 +229,13 @@ async def _verified_extras(listing: Listing, target: str, copied: dict[str, int]
                 name = found.key[len(prefix) :]
                 if name not in copied:
                     extra.append(name)
-                elif found.size_bytes == copied[name]:
+                elif found.size_bytes == copied[name] and not name.endswith("/"):
                     matching += 1
-    if matching != len(copied):
+    # Markers hold nothing, and services with real directories do not list those of directories with files.
+    files = sum(not name.endswith("/") for name in copied)
+    if matching != files:
         raise ChecksumMismatch(
-            f"{len(copied) - matching:,} of {len(copied):,} copies are not what was copied; the source is kept",
+            f"{files - matching:,} of {files:,} copies are not what was copied; the source is kept",
             operation="rename",
             uri=printable(listing.uri_of(target)),
         )
