@@ -167,7 +167,9 @@ def _segment(name: str) -> Segment:
     if magic is None:
         return Segment(name, name, None)
     expression = r"[^/]+" if name in ("*", "**") else translate_name(name)
-    return Segment(name, name[: magic.start()], re.compile(rf"(?s:{expression})\Z"))
+    head = name[: magic.start()]
+    # Some services refuse to list below `.` and `..`, even as the beginning of a name.
+    return Segment(name, head if head.strip(".") else "", re.compile(rf"(?s:{expression})\Z"))
 
 
 def _takes_slash(segment: Segment) -> bool:

@@ -203,6 +203,31 @@ async def test_a_server_with_real_directories_is_emptied_from_below() -> None:
     assert below(client) == ["e/x"]
 
 
+async def test_markers_that_a_batch_keeps_are_removed_one_by_one(client: ScriptedClient, store: ScriptedStore) -> None:
+    async def keep_markers(real: Script, keys: Sequence[str]) -> list[DeleteFailure]:
+        await real([key for key in keys if not key.endswith("/")])
+        return []  # as the JuiceFS gateway, which says that all went well
+
+    client.scripts["delete_many"] = keep_markers
+    await fill(client, "d/", "d/a/", "d/a/1", "d/empty/", "e/x")
+    await store.rmtree("d")
+    assert below(client) == ["e/x"]
+    await fill(client, "d/a/", "d/a/1", "d/empty/")
+    await store.rename("d", "new")
+    assert below(client) == ["e/x", "new/a/", "new/a/1", "new/empty/"]
+
+
+async def test_what_is_listed_after_it_was_removed_is_an_error(client: ScriptedClient, store: ScriptedStore) -> None:
+    async def lie(real: Script, keys: Sequence[str]) -> list[DeleteFailure]:
+        return []
+
+    client.scripts["delete_many"] = lie
+    await fill(client, "d/a", "d/b")
+    with pytest.raises(PartialFailure, match="lists it still"):
+        await store.rmtree("d")
+    assert client.count("list_page") < 10
+
+
 # ---- capabilities that are not known ------------------------------------------------------------------------
 
 
@@ -445,7 +470,7 @@ async def test_keys_that_stay_after_a_move_are_told(client: ScriptedClient, stor
         return [DeleteFailure(key, "AccessDenied", "no") for key in keys]
 
     client.scripts["delete_many"] = refuse
-    with pytest.raises(PartialFailure) as caught:
+    with pytest.raises(PartialFailure, match="is copied") as caught:
         await store.rename("dir", "new")
     assert [type(error) for error in caught.value.failures] == [PermissionDenied, PermissionDenied]
     assert below(client) == ["dir/a", "dir/b", "new/a", "new/b"]

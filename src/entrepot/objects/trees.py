@@ -14,7 +14,6 @@ from entrepot.errors import (
     AlreadyExists,
     ChecksumMismatch,
     Conflict,
-    Conflict,
     NotFound,
     PartialFailure,
     PermissionDenied,
@@ -199,7 +198,7 @@ async def move_tree(listing: Listing, source: str, target: str) -> None:
 
 async def _copy_below(client: ObjectClient, key: str, found: ObjectStat) -> None:
     """Copy one key of a tree. A marker is made anew: services with real directories cannot copy one."""
-    if not key.endswith("/"):
+    if found.size_bytes or not key.endswith("/"):
         await copy_object(client, key, client, found.key, seen=found)
         return
     try:
