@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -291,7 +292,14 @@ class _Connected:
 
 async def _kept(context: Any) -> AsyncGenerator[Any]:
     async with context as client:
+        client.meta.events.register("before-sign.s3.DeleteObjects", _add_md5)
         yield client
+
+
+def _add_md5(request: Any, **_: object) -> None:
+    """The SDK sends CRC32 with a batched delete; servers of an older form ask for Content-MD5."""
+    digest = hashlib.md5(request.body, usedforsecurity=False).digest()
+    request.headers["Content-MD5"] = base64.b64encode(digest).decode()
 
 
 def _headers(reply: Mapping[str, Any]) -> Mapping[str, str]:

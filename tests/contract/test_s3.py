@@ -1,0 +1,42 @@
+"""The store contract on S3, by our own requests, on every server that runs here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import ClassVar
+
+import pytest
+
+from entrepot.flavors.s3.store import S3ArtifactStore
+from entrepot.testing.contract import ArtifactStoreContract
+from entrepot.testing.hooks import S3Hooks
+from entrepot.testing.servers import Server
+
+
+class _OnS3(S3Hooks, ArtifactStoreContract):
+    SERVER: ClassVar[str]
+
+    @pytest.fixture
+    async def store(self, request: pytest.FixtureRequest) -> AsyncIterator[S3ArtifactStore]:
+        server: Server = request.getfixturevalue(f"{self.SERVER}_server")
+        uri: str = request.getfixturevalue(f"{self.SERVER}_uri")
+        self.look_into(server, uri)
+        # What a server answers with 500 for good must not take the time of six attempts.
+        async with S3ArtifactStore(path=uri, max_attempts=2, **server.s3_options) as store:
+            yield store
+
+
+class TestS3OnRclone(_OnS3):
+    SERVER = "rclone"
+    keeps_file_beside_directory = False  # buckets are folders: the second of `a` and `a/b` is answered with 500
+    survives_a_conflict = False  # and the listing loses the directory
+
+
+class TestS3OnJuicefs(_OnS3):
+    SERVER = "juicefs"
+    keeps_file_beside_directory = False  # a file system lies below: `a` beside `a/b` is answered with 500
+
+
+class TestS3OnPlainJuicefs(_OnS3):
+    SERVER = "juicefs_plain"
+    keeps_file_beside_directory = False  # as above
