@@ -16,10 +16,10 @@ from typing import Final
 
 from entrepot.errors import PathOutsideStore
 from entrepot.flavors.local.directories import Directory, LinkRefused, Tree, is_link, telling
-from entrepot.flavors.local.patterns import Pattern, States
 from entrepot.flavors.local.records import record, shown
 from entrepot.models import FileStat
 from entrepot.paths import TEMPORARY_PREFIX
+from entrepot.patterns import GlobPattern
 
 PAGE: Final = 1_000
 _VISITS: Final = 20_000
@@ -157,14 +157,23 @@ def _children(tree: Tree, key: str) -> Children | OSError:
 
 @dataclass(slots=True)
 class _Branch(_Level):
-    states: States
+    """A directory on the way to matches; depth: how many names its key has."""
+
+    depth: int
 
 
 class Matches:
     """The keys that match a pattern, in the order of keys; call `page` until `ended`."""
 
-    def __init__(self, tree: Tree, pattern: Pattern) -> None:
+    def __init__(self, tree: Tree, pattern: GlobPattern) -> None:
         self._tree, self._pattern = tree, pattern
+        # From the first segment that may stand for several directories, every directory may hold a match.
+        crossing = (
+            at
+            for at, segment in enumerate(pattern.segments)
+            if segment.text == "**" or (pattern.crosses_directories and "[" in segment.text)
+        )
+        self._crossing = next(crossing, len(pattern.segments))
         self._branches: list[_Branch] = []
         self._begun = self.ended = False
 
@@ -173,7 +182,8 @@ class Matches:
         found: list[str] = []
         if not self._begun:
             self._begun = True
-            self._open(self._pattern.literal_directory, self._pattern.start)
+            start = self._pattern.literal_prefix.rpartition("/")[0]
+            self._open(start, start.count("/") + 1 if start else 0)
         visits = 0
         while self._branches and len(found) < PAGE and visits < _VISITS:
             branch = self._branches[-1]
@@ -190,17 +200,24 @@ class Matches:
         """Match one name; whether a directory was entered, which is listed before the names after it."""
         is_dir = entry.endswith("/")
         name = entry.removesuffix("/")
-        states = self._pattern.step(branch.states, name)
-        if self._pattern.accepts(states, is_dir=is_dir):
-            found.append(shown(join_key(branch.key, name)))
-        return is_dir and self._pattern.goes_on(states) and self._open(join_key(branch.key, name), states)
+        key = join_key(branch.key, name)
+        if self._pattern.matches(key, is_dir=is_dir):
+            found.append(shown(key))
+        return is_dir and self._may_hold(branch.depth, name) and self._open(key, branch.depth + 1)
 
-    def _open(self, key: str, states: States) -> bool:
+    def _may_hold(self, depth: int, name: str) -> bool:
+        """Whether a directory may hold a match; depth: of its parent, whose names all matched."""
+        if depth >= self._crossing:
+            return True
+        segments = self._pattern.segments
+        return depth + 1 < len(segments) and segments[depth].matches(name)
+
+    def _open(self, key: str, depth: int) -> bool:
         # Unlike a scan, a glob passes over what it may not read, as `glob.glob` does.
         try:
             with self._tree.open(key) as directory:
                 names = read_names(directory)
         except (FileNotFoundError, NotADirectoryError, LinkRefused, PermissionError):
             return False
-        self._branches.append(_Branch(key, iter(names), states))
+        self._branches.append(_Branch(key, iter(names), depth))
         return True

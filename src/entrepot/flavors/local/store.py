@@ -22,7 +22,6 @@ from entrepot.flavors.local.addresses import absolute_root, key_below
 from entrepot.flavors.local.directories import Tree, failure, split_key, telling
 from entrepot.flavors.local.hops import acquire, interruptible
 from entrepot.flavors.local.listing import Matches, Scan, list_names
-from entrepot.flavors.local.patterns import Pattern
 from entrepot.flavors.local.records import fingerprint, record
 from entrepot.flavors.local.streams import LocalPartWriter, LocalReader, LocalWriter
 from entrepot.flavors.local.temporaries import sweep
@@ -30,6 +29,7 @@ from entrepot.flavors.local.walking import Walk
 from entrepot.flavors.local.writes import Appending, Draft, Durability, Temporary, look_before_writing, plan_publication
 from entrepot.models import NO_OPTIONS, Buffer, Capabilities, CopyItem, FileData, FileStat, WriteItem, WriteOptions
 from entrepot.paths import StrPath, path_text
+from entrepot.patterns import GlobPattern
 
 _CAPABILITIES: Final = Capabilities(
     append=True,
@@ -331,7 +331,7 @@ class LocalArtifactStore(BaseArtifactStore):
     async def glob(self, pattern: StrPath) -> AsyncGenerator[str, None]:
         key = key_below(self._tree.root, pattern, operation="glob")
         slash = "/" if path_text(pattern).endswith(("/", os.sep)) else ""
-        matches = Matches(self._tree, Pattern.parse(key + slash))
+        matches = Matches(self._tree, GlobPattern.parse(key + slash))
         while not matches.ended:
             with telling("glob", self._tree.root):
                 page = await to_thread.run_sync(matches.page)
