@@ -80,7 +80,7 @@ def test_within_one_service_the_service_copies(run: Run, uri: str, tmp_path: Pat
     assert run("cp", "-r", tree, f"{uri}/a").code == 0
     value = run("cp", "-r", "--json", f"{uri}/a", f"{uri}/b").value
     assert value["ok"]
-    assert value["verified"] == {"server-side": 18}
+    assert value["verified"] == {"server-side": len(hashes(tree))}
     assert run("cp", "-r", f"{uri}/b", tmp_path / "back").code == 0
     assert hashes(tmp_path / "back") == hashes(tree)
 
@@ -165,7 +165,7 @@ def test_wrong_credentials(
     for arguments in (["ls", uri], ["cp", "-r", uri, str(tmp_path / "back")]):
         result = run(*arguments, "--client", client)
         assert result.code == 1
-        one_line(result.stderr, uri.split("/")[2], "credentials")
+        one_line(result.stderr, uri.split("/")[2], "secret" if client == "wire" else "credentials")
         assert "canary" not in result.stderr + result.stdout
     tree = make_tree(tmp_path / "tree", files=3)
     result = run("cp", "-r", tree, uri, "--client", client)
@@ -259,7 +259,7 @@ def test_a_signal_leaves_no_unfinished_upload(
     assert errors.decode().startswith("entrepot: cp: interrupted")
     assert len(errors.splitlines()) == 1
     assert raw.uploads() == []
-    assert "t/large.bin" not in raw.keys()
+    assert not raw.exists("t/large.bin")
 
 
 def test_a_signal_during_a_download_leaves_no_temporary(rclone_server: Server, tmp_path: Path) -> None:
