@@ -1,0 +1,180 @@
+"""Copies between disk and S3, on two real servers: equal by hash, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import socket
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from entrepot.errors import ContainerNotFound, CredentialsMissing, PermissionDenied, Unreachable
+from entrepot.flavors.local import LocalArtifactStore
+from entrepot.flavors.s3.store import S3ArtifactStore
+from entrepot.models import MIB
+from entrepot.paths import TEMPORARY_PREFIX
+from entrepot.testing.servers import Server
+from entrepot.transfer.engine import CopyOptions, copy_between
+from entrepot.transfer.events import Event, Progress
+
+pytestmark = pytest.mark.anyio
+
+TREE = CopyOptions(recursive=True)
+NAMES = ["plain", "with space", "100%", "%41", "a+b", "#hash", "what?", "é", "e\u0301x", "日本", "empty", "d/deep/y"]
+
+
+@pytest.fixture(params=["rclone", "juicefs"])
+def server(request: pytest.FixtureRequest) -> Server:
+    found: Server = request.getfixturevalue(f"{request.param}_server")
+    return found
+
+
+@pytest.fixture
+async def s3(server: Server) -> AsyncIterator[S3ArtifactStore]:
+    async with S3ArtifactStore(f"s3://{server.create_bucket()}", **server.s3_options) as store:
+        yield store
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> LocalArtifactStore:
+    top = tmp_path / "src"
+    for number, name in enumerate(NAMES):
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"" if name == "empty" else os.urandom(1 + 100 * number))
+        os.utime(path, (0, 1_600_000_000 + number))
+    (top / "large").write_bytes(os.urandom(26 * MIB + 3))
+    (top / "nothing").mkdir()
+    return LocalArtifactStore(tmp_path)
+
+
+def hashes(top: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(top)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        for path in top.rglob("*")
+    }
+
+
+async def test_up_within_and_down_again(
+    tmp_path: Path, disk: LocalArtifactStore, s3: S3ArtifactStore, server: Server
+) -> None:
+    up = await copy_between(disk, "src", s3, "up", options=TREE)
+    within = await copy_between(s3, "up", s3, "within", options=TREE)
+    down = await copy_between(s3, "within", disk, "back", options=TREE)
+    await copy_between(s3, "up", disk, "direct", options=TREE)
+    keeps_empty = server.name != "rclone"
+    before = hashes(tmp_path / "src")
+    if not keeps_empty:
+        del before["nothing"]
+    assert hashes(tmp_path / "back") == hashes(tmp_path / "direct") == before
+    for report in (up, within, down):
+        assert (report.ok, report.files) == (True, len(NAMES) + 1)
+    assert (up.directories, up.empty_directories_skipped) == ((1, 0) if keeps_empty else (0, 1))
+    assert (up.unverified_files, down.unverified_files) == (0, 0)
+    # The gateway's own copy drops metadata.
+    for name in (*NAMES, "large"):
+        difference = (tmp_path / "src" / name).stat().st_mtime - (tmp_path / "direct" / name).stat().st_mtime
+        assert abs(difference) < 0.001
+
+
+async def test_existing_objects_are_skipped(disk: LocalArtifactStore, s3: S3ArtifactStore) -> None:
+    await s3.write_bytes("up/plain", b"old")
+    await s3.write_bytes("up/large", b"old")
+    report = await copy_between(disk, "src", s3, "up", options=replace(TREE, overwrite=False))
+    assert (report.ok, report.skipped, report.files) == (True, 2, len(NAMES) - 1)
+    assert await s3.read_bytes("up/plain") == await s3.read_bytes("up/large") == b"old"
+
+
+async def test_a_move_there_and_back(tmp_path: Path, disk: LocalArtifactStore, s3: S3ArtifactStore) -> None:
+    before = {name: value for name, value in hashes(tmp_path / "src").items() if name != "nothing"}
+    (tmp_path / "src" / "nothing").rmdir()
+    there = await copy_between(disk, "src", s3, "x", options=replace(TREE, delete_source=True))
+    assert (there.ok, there.removed) == (True, len(NAMES) + 1)
+    assert not (tmp_path / "src").exists()
+    back = await copy_between(s3, "x", disk, "back", options=replace(TREE, delete_source=True))
+    assert (back.ok, back.removed) == (True, len(NAMES) + 1)
+    assert hashes(tmp_path / "back") == before
+    assert not await s3.exists("x")
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_cancelled_upload_leaves_no_upload(
+    disk: LocalArtifactStore, s3: S3ArtifactStore, server: Server, seed: int
+) -> None:
+    task = asyncio.ensure_future(copy_between(disk, "src", s3, "up", options=TREE))
+    await asyncio.sleep(random.Random(seed).uniform(0, 0.2))
+    task.cancel()
+    with suppress(asyncio.CancelledError):  # it may have been quicker
+        await task
+    assert server.bucket(s3.path.removeprefix("s3://")).uploads() == []
+
+
+async def test_a_large_upload_cancelled_between_parts_leaves_nothing(
+    disk: LocalArtifactStore, s3: S3ArtifactStore, server: Server
+) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress):
+            task.cancel()
+
+    task = asyncio.ensure_future(copy_between(disk, "src/large", s3, "up", options=CopyOptions(), on_event=stop))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    bucket = server.bucket(s3.path.removeprefix("s3://"))
+    assert bucket.uploads() == []
+    assert not bucket.exists("up")
+
+
+async def test_a_cancelled_download_leaves_no_temporary(
+    tmp_path: Path, disk: LocalArtifactStore, s3: S3ArtifactStore
+) -> None:
+    await copy_between(disk, "src", s3, "up", options=TREE)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress):
+            task.cancel()
+
+    task = asyncio.ensure_future(copy_between(s3, "up", disk, "back", options=TREE, on_event=stop))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    before = hashes(tmp_path / "src")
+    after = hashes(tmp_path / "back")
+    assert not [name for name in after if TEMPORARY_PREFIX in name]
+    assert after.items() <= before.items()
+    assert "large" not in after
+
+
+async def test_a_missing_bucket_ends_the_copy_at_once(disk: LocalArtifactStore, rclone_server: Server) -> None:
+    async with S3ArtifactStore("s3://no-such-bucket-here", **rclone_server.s3_options) as s3:
+        with pytest.raises(ContainerNotFound):
+            await copy_between(disk, "src", s3, "up", options=TREE)
+        with pytest.raises(ContainerNotFound):
+            await copy_between(s3, "up", disk, "back", options=TREE)
+
+
+async def test_wrong_credentials_end_the_copy_at_once(disk: LocalArtifactStore, juicefs_server: Server) -> None:
+    options = juicefs_server.s3_options | {"secret": "not-the-secret"}
+    async with S3ArtifactStore(f"s3://{juicefs_server.create_bucket()}", **options) as s3:
+        with pytest.raises((CredentialsMissing, PermissionDenied)):
+            await copy_between(disk, "src", s3, "up", options=TREE)
+
+
+async def test_an_unreachable_endpoint_ends_the_copy(
+    disk: LocalArtifactStore, rclone_server: Server, unused_port: int
+) -> None:
+    options = rclone_server.s3_options | {"endpoint_url": f"http://127.0.0.1:{unused_port}"}
+    async with S3ArtifactStore("s3://bucket", max_attempts=1, **options) as s3:
+        with pytest.raises(Unreachable):
+            await copy_between(disk, "src", s3, "up", options=TREE)
