@@ -125,7 +125,8 @@ class BulkRules(StoreRules):
         assert (told.uri, told.size_bytes) == (self.uri(store, "dir/large"), size)
         assert await self.files_of(store) == {"dir/large": data}
         found = await store.stat("dir/large")
-        assert told.etag in (None, found.etag)
+        if self.tells_etags:
+            assert told.etag in (None, found.etag)
         assert self.says_what_was_kept(found, options)
         await self.no_litter_stays()
 

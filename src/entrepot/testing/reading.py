@@ -141,7 +141,8 @@ class ReadingRules(StoreRules):
             await file.read()
 
     async def test_a_reader_never_mixes_two_versions(self, store: BaseArtifactStore) -> None:
-        old, new = b"o" * len(LARGE), b"n" * len(LARGE)
+        # Where no etag tells two contents of one size apart, their sizes must.
+        old, new = b"o" * len(LARGE), b"n" * (len(LARGE) - (0 if self.tells_etags else 1))
         await store.write_bytes("f", old)
         async with store.open("f", "rb") as file:
             read = await file.read(10)
@@ -220,8 +221,9 @@ class ReadingRules(StoreRules):
     async def test_a_range_pinned_to_another_etag_fails(self, store: BaseArtifactStore) -> None:
         await store.write_bytes("f", TEXT)
         etag = (await store.stat("f")).etag
-        if etag is None:
-            return  # this place tells no etag, so there is nothing to pin
+        if not self.tells_etags:
+            return  # there is nothing to pin
+        assert etag is not None
         assert await store.read_range("f", 2, 4, if_match=etag) == b"23"
         await store.write_bytes("f", b"another content")
         with pytest.raises(PreconditionFailed):
@@ -245,7 +247,8 @@ class ReadingRules(StoreRules):
         assert (await store.stat("f")).etag == first.etag
         await store.write_bytes("f", b"two")
         second = await store.stat("f")
-        if first.etag is not None:
+        if self.tells_etags:
+            assert first.etag is not None
             assert second.etag != first.etag
 
     async def test_stat_of_a_directory_tells_that_it_is_one(self, store: BaseArtifactStore) -> None:

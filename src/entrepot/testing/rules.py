@@ -35,6 +35,8 @@ class StoreRules:
     """Where directories are implied: `a` and `a/b` can both be files. If not, writing the second is a StoreError."""
     survives_a_conflict: ClassVar[bool] = True
     """False where the place loses sight of a directory once a file of its name was refused."""
+    tells_etags: ClassVar[bool] = True
+    """`stat` tells an etag of every file; without it, a file that is replaced by one of its size is not noticed."""
     unkept_names: ClassVar[frozenset[str]] = frozenset()
     """Those of `names.ODD_NAMES` that the place refuses; writing them is a StoreError."""
     folds_names: ClassVar[bool] = False
