@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from typing import ClassVar, Literal
 
 import pytest
 
-from entrepot.errors import UnsupportedOperation
+from entrepot.errors import ServiceError, ServiceUnavailable, UnsupportedOperation
 from entrepot.flavors.s3.client import S3Client
 from entrepot.flavors.s3.config import S3Config
 from entrepot.flavors.s3.connection import make_client
@@ -22,26 +23,36 @@ class _OnS3(ObjectClientContract):
     KIND: ClassVar[Literal["wire", "sdk"]]
     SERVER: ClassVar[str]
 
-    @pytest.fixture
-    def server(self, request: pytest.FixtureRequest) -> Server:
-        found: Server = request.getfixturevalue(f"{self.SERVER}_server")
+    # One client and one loop a class: making an SDK client costs a second.
+    @pytest.fixture(scope="class")
+    @classmethod
+    def anyio_backend(cls) -> str:
+        return "asyncio"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls, request: pytest.FixtureRequest) -> Server:
+        found: Server = request.getfixturevalue(f"{cls.SERVER}_server")
         return found
 
-    @pytest.fixture
-    async def client(self, server: Server, request: pytest.FixtureRequest) -> AsyncIterator[S3Client]:
-        self.secret_texts = (server.secret,)
-        client = self.make(server, request.getfixturevalue(f"{self.SERVER}_bucket"))
+    @pytest.fixture(scope="class")
+    @classmethod
+    async def client(cls, server: Server, request: pytest.FixtureRequest) -> AsyncIterator[S3Client]:
+        cls.secret_texts = (server.secret,)
+        client = cls.make(server, request.getfixturevalue(f"{cls.SERVER}_bucket"))
         yield client
         await client.close()
 
-    @pytest.fixture
-    async def client_of_nothing(self, server: Server) -> AsyncIterator[S3Client]:
-        client = self.make(server, "no-such-bucket-here")
+    @pytest.fixture(scope="class")
+    @classmethod
+    async def client_of_nothing(cls, server: Server) -> AsyncIterator[S3Client]:
+        client = cls.make(server, "no-such-bucket-here")
         yield client
         await client.close()
 
-    def make(self, server: Server, bucket: str) -> S3Client:
-        config = S3Config(path=f"s3://{bucket}", client=self.KIND, **server.s3_options)
+    @classmethod
+    def make(cls, server: Server, bucket: str) -> S3Client:
+        config = S3Config(path=f"s3://{bucket}", client=cls.KIND, **server.s3_options)
         # What a server answers with 500 for good must not take the time of six attempts.
         return make_client(config, policy=RetryPolicy(max_attempts=2, base_s=0.01))
 
@@ -81,6 +92,8 @@ class TestSdkOnRclone(_OnRclone):
 
 class _OnJuicefs(_OnS3):
     SERVER = "juicefs"
+    creates_exclusively = False  # the gateway ignores conditions on PUT
+    writes_conditionally = False
 
 
 class TestWireOnJuicefs(_OnJuicefs):
@@ -97,6 +110,24 @@ class _OnPlainJuicefs(_OnJuicefs):
     keeps_metadata = False  # and metadata only with --object-meta
     keeps_content_type = False
 
+    async def test_head_tells_size_time_and_etag(self, client: ObjectClient, prefix: str) -> None:
+        """Without --keep-etag there is none, which is told as such."""
+        await client.put(prefix + "one", b"0123456789")
+        found = await client.head(prefix + "one")
+        assert (found.size_bytes, found.etag) == (10, None)
+        assert found.modified is not None
+
+    async def test_put_tells_the_etag_that_head_tells(self, client: ObjectClient, prefix: str) -> None:
+        """Only the reply to the PUT has one: it proves what was written, and is of no use later."""
+        told = await client.put(prefix + "one", b"0123456789")
+        assert told.checksums == {"md5": hashlib.md5(b"0123456789").hexdigest()}
+        assert (await client.get(prefix + "one")).stat.etag is None
+
+    async def test_get_pinned_to_another_etag_fails_whether_or_not_the_server_looks(
+        self, client: ObjectClient, prefix: str
+    ) -> None:
+        pytest.skip("the gateway without --keep-etag tells no etag that could be compared")
+
 
 class TestWireOnPlainJuicefs(_OnPlainJuicefs):
     KIND = "wire"
@@ -108,6 +139,20 @@ class TestSdkOnPlainJuicefs(_OnPlainJuicefs):
 
 class _OnMoto(_OnS3):
     SERVER = "moto"
+
+    async def test_a_part_after_the_abort_is_not_found(self, client: ObjectClient, prefix: str) -> None:
+        """The server fails with a traceback of its own and answers 500."""
+        upload = await client.create_upload(prefix + "one")
+        await client.abort_upload(upload)
+        with pytest.raises(ServiceUnavailable):
+            await client.put_part(upload, 1, b"x")
+
+    async def test_a_part_below_the_minimum_is_refused_at_the_end(self, client: ObjectClient, prefix: str) -> None:
+        upload = await client.create_upload(prefix + "one")
+        parts = [await client.put_part(upload, number, b"small") for number in (1, 2)]
+        with pytest.raises(ServiceError, match="EntityTooSmall"):
+            await client.complete_upload(upload, parts)
+        await client.abort_upload(upload)
 
 
 class TestWireOnMoto(_OnMoto):
