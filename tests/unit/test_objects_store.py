@@ -49,7 +49,7 @@ def store(client: ScriptedClient) -> ScriptedStore:
 
 async def fill(client: ScriptedClient, *paths: str) -> None:
     for path in paths:
-        await client.put(f"root/{path}", path.encode())
+        await client.put(f"root/{path}", b"" if path.endswith("/") else path.encode())
     client.calls.clear()
     client.arguments.clear()
 
@@ -314,6 +314,17 @@ async def test_a_condition_that_a_server_keeps_is_asked_for_once() -> None:
     with pytest.raises(AlreadyExists):
         await store.write_bytes("f", b"other", WriteOptions(if_none_match=True))
     assert client.count("put") == 4
+    assert client.all_keys() == ["root/f"]
+
+
+async def test_an_option_that_a_service_drops_is_refused() -> None:
+    client = Undeclared()
+    store = store_over(client)
+    for options in (WriteOptions(metadata={"color": "blue"}), WriteOptions(content_type="text/csv")):
+        for attempt in (store.write_bytes("f", b"x", options), store.open("f", "wb", options=options)):
+            with pytest.raises(UnsupportedOperation, match="does not keep"):
+                await attempt
+    await store.write_bytes("f", b"x", WriteOptions(mtime_s=1.5))  # kept where it can be
     assert client.all_keys() == ["root/f"]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import io
 import random
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -99,6 +100,30 @@ async def test_an_object_that_changes_is_never_mixed(client: ScriptedClient, sto
         with pytest.raises(SourceChanged) as caught:
             await file.read()
     assert caught.value.uri == store.path + "/f"
+
+
+@pytest.mark.parametrize("size", [40 * MIB, 65 * MIB])
+async def test_without_an_etag_two_objects_are_not_mixed_either(
+    client: ScriptedClient, store: ScriptedStore, size: int
+) -> None:
+    async def without(real: Script, *arguments: Any, **named: Any) -> Any:
+        found = await real(*arguments, **named)
+        return replace(found, stat=replace(found.stat, etag=None))
+
+    client.scripts["get"] = without
+    old, new = b"o" * size, b"n" * size
+    await client.put("root/f", old)
+    async with store.open("f", "rb") as file:
+        assert await file.read(10) == old[:10]
+        await file.seek(-10, io.SEEK_END)
+        assert await file.read() == old[-10:]
+        await file.seek(MIB)
+        assert await file.read(MIB) == old[:MIB]
+    async with store.open("f", "rb") as file:
+        await file.read(10)
+        await client.put("root/f", new)
+        with pytest.raises(SourceChanged):
+            await file.read()
 
 
 async def test_an_empty_object_reads_as_nothing(client: ScriptedClient, store: ScriptedStore) -> None:
@@ -326,8 +351,6 @@ async def test_an_exclusive_write_in_parts_is_refused_at_the_end(client: Scripte
 
 
 async def test_without_parts_an_object_is_one_request(client: ScriptedClient, store: ScriptedStore) -> None:
-    from dataclasses import replace
-
     client.capabilities = replace(client.capabilities, multipart=False)
     async with store.open("f", "wb") as file:
         await file.write(BIG)

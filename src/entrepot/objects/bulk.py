@@ -36,8 +36,8 @@ async def read_part(client: ObjectClient, key: str, file: FileStat, start: int, 
         found = await client.get(key, byte_range=ByteRange(start, start + len(into)), if_match=file.etag, into=into)
     except PreconditionFailed as error:
         raise source_changed("read_part", file.uri) from error
-    if len(found.data) != len(into):
-        raise source_changed("read_part", file.uri, "it ends before its listed size")
+    if len(found.data) != len(into) or found.stat.size_bytes != file.size_bytes:
+        raise source_changed("read_part", file.uri, "it has another size")
 
 
 async def copy_item(

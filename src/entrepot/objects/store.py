@@ -41,6 +41,12 @@ from entrepot.objects.waves import wave
 from entrepot.paths import StrPath
 
 _ONLY_NEW = WriteOptions(if_none_match=True)
+_WHAT = {
+    "exclusive_create": "create-only writes",
+    "conditional_write": "writes pinned to an etag",
+    "metadata": "user metadata",
+    "content_type": "content types",
+}
 
 
 class ObjectArtifactStore(ReadableObjectStore):
@@ -50,20 +56,30 @@ class ObjectArtifactStore(ReadableObjectStore):
     and looks for nothing.
     """
 
-    batch_items: ClassVar[int] = 16
+    # The bulk copy has many calls under way: a batch would wait for its slowest request, and cost a task an item.
+    batch_items: ClassVar[int] = 1
 
     # ---- writing --------------------------------------------------------------------------------------
 
-    async def _require_conditions(self, options: WriteOptions, operation: str, relative: str) -> None:
-        """Raise UnsupportedOperation where the service would ignore a condition. Requests: none once that is known."""
-        wanted = {"exclusive_create": options.if_none_match, "conditional_write": options.if_match is not None}
-        names = tuple(name for name, is_wanted in wanted.items() if is_wanted)
+    async def _require_kept(self, options: WriteOptions, operation: str, relative: str) -> None:
+        """Raise UnsupportedOperation where the service would ignore an option. Requests: none once that is known."""
+        names = tuple(
+            name
+            for name, is_wanted in (
+                ("exclusive_create", options.if_none_match),
+                ("conditional_write", options.if_match is not None),
+                ("metadata", bool(options.metadata)),
+                ("content_type", options.content_type is not None),
+            )
+            if is_wanted
+        )
+        if not names:
+            return
         known = await self._probes.settle(self.client, self._root, names)
         for name in names:
             if not getattr(known, name):
-                what = "create-only writes" if name == "exclusive_create" else "writes pinned to an etag"
                 raise UnsupportedOperation(
-                    f"this service does not keep {what} (capability {name})",
+                    f"this service does not keep {_WHAT[name]} (capability {name})",
                     operation=operation,
                     uri=self._uri(relative),
                 )
@@ -78,8 +94,8 @@ class ObjectArtifactStore(ReadableObjectStore):
             )
         if mode == "x":
             options = replace(options, if_none_match=True)
-        if options.if_none_match or options.if_match is not None:
-            await self._require_conditions(options, "open", relative)
+        if options is not NO_OPTIONS:
+            await self._require_kept(options, "open", relative)
         if self._abandoned:
             await self._abandoned.settle()
         return ObjectWriter(self.client, key, self._uri(relative), options, on_abandon=self._abandoned.add)
@@ -88,8 +104,8 @@ class ObjectArtifactStore(ReadableObjectStore):
         relative, key = self._file(path, "write_bytes")
         client = self.client
         wanted = options or NO_OPTIONS
-        if wanted.if_none_match or wanted.if_match is not None:
-            await self._require_conditions(wanted, "write_bytes", relative)
+        if wanted is not NO_OPTIONS:
+            await self._require_kept(wanted, "write_bytes", relative)
         if self._abandoned:
             await self._abandoned.settle()
         if len(data) > client.limits.put_max_bytes or not isinstance(data, bytes | bytearray):
@@ -280,8 +296,7 @@ class ObjectArtifactStore(ReadableObjectStore):
 
         @asynccontextmanager
         async def parts() -> AsyncGenerator[PartWriter, None]:
-            if options.if_none_match or options.if_match is not None:
-                await self._require_conditions(options, "open_parts", relative)
+            await self._require_kept(options, "open_parts", relative)
             async with bulk.open_parts(self.client, key, self._uri(relative), size_bytes, options) as writer:
                 yield writer
 

@@ -19,6 +19,8 @@ from entrepot.objects.waves import wave
 FIRST_WINDOW_BYTES: Final = 256 * KIB
 _SEEK_WINDOW_BYTES: Final = 64 * KIB
 _MAX_WINDOW_BYTES: Final = 8 * MIB
+_WHOLE_BYTES: Final = 64 * MIB
+"""Up to this size, an object that has no etag is read whole by its second request."""
 
 _WAVE_BYTES: Final = 32 * MIB
 _PARTS_PER_SIZE: Final = 1_000
@@ -29,7 +31,9 @@ class ObjectReader(BinaryReader):
     """Reads one object by ranges, with read-ahead that grows while reading goes on in order.
 
     Every range is pinned to the etag of the first reply: an object that was replaced meanwhile is SourceChanged,
-    never a mixture. Memory: one window, 8 MiB at most, or what one `read` asks for.
+    never a mixture. Where a service tells no etag, the second request reads the object whole, and it must begin with
+    what was read before; above 64 MiB its size and time are compared instead.
+    Memory: one window, 8 MiB at most (64 MiB without an etag), or what one `read` asks for.
     """
 
     def __init__(self, client: ObjectClient, stat: ObjectStat, first: bytes, uri: str) -> None:
@@ -68,7 +72,8 @@ class ObjectReader(BinaryReader):
         if len(head) == wanted:
             return head
         await self._fill(wanted - len(head))
-        tail = self._window[: wanted - len(head)]
+        at = self._position - self._window_start
+        tail = self._window[at : at + wanted - len(head)]
         self._position += len(tail)
         return head + tail if head else tail
 
@@ -78,18 +83,23 @@ class ObjectReader(BinaryReader):
             self._window_bytes = min(self._window_bytes * 2, _MAX_WINDOW_BYTES)
         else:
             self._window_bytes = _SEEK_WINDOW_BYTES
-        stop = min(self.size_bytes, self._position + max(least, self._window_bytes))
+        whole = self.stat.etag is None and self.size_bytes <= _WHOLE_BYTES
+        start = 0 if whole else self._position
+        stop = self.size_bytes if whole else min(self.size_bytes, start + max(least, self._window_bytes))
         try:
-            found = await self._client.get(
-                self.stat.key, byte_range=ByteRange(self._position, stop), if_match=self.stat.etag
-            )
+            found = await self._client.get(self.stat.key, byte_range=ByteRange(start, stop), if_match=self.stat.etag)
         except PreconditionFailed as error:
             raise self._changed("it was replaced") from error
         except NotFound as error:
             raise self._changed("it was removed") from error
-        if len(found.data) != stop - self._position or found.stat.size_bytes != self.size_bytes:
+        if len(found.data) != stop - start or found.stat.size_bytes != self.size_bytes:
             raise self._changed("its size is another")
-        self._window, self._window_start = _as_bytes(found.data), self._position
+        window = _as_bytes(found.data)
+        if self.stat.etag is None and (
+            found.stat.modified != self.stat.modified or (whole and not window.startswith(self._window))
+        ):
+            raise self._changed("it was replaced")
+        self._window, self._window_start = window, start
 
     def _changed(self, how: str) -> SourceChanged:
         return SourceChanged(
