@@ -8,12 +8,16 @@ from typing import ClassVar
 import pytest
 
 from entrepot.flavors.s3.store import S3ArtifactStore
+from entrepot.testing.bulk import BulkRules
 from entrepot.testing.contract import ArtifactStoreContract
 from entrepot.testing.hooks import S3Hooks
+from entrepot.testing.listing import ListingRules
+from entrepot.testing.moving import CopyingRules
 from entrepot.testing.servers import Server
+from entrepot.testing.writing import WritingRules
 
 
-class _OnS3(S3Hooks, ArtifactStoreContract):
+class _Hooks(S3Hooks):
     SERVER: ClassVar[str]
 
     @pytest.fixture
@@ -24,6 +28,10 @@ class _OnS3(S3Hooks, ArtifactStoreContract):
         # What a server answers with 500 for good must not take the time of six attempts.
         async with S3ArtifactStore(path=uri, max_attempts=2, **server.s3_options) as store:
             yield store
+
+
+class _OnS3(_Hooks, ArtifactStoreContract):
+    pass
 
 
 class TestS3OnRclone(_OnS3):
@@ -40,3 +48,13 @@ class TestS3OnJuicefs(_OnS3):
 class TestS3OnPlainJuicefs(_OnS3):
     SERVER = "juicefs_plain"
     keeps_file_beside_directory = False  # as above
+    tells_etags = False  # only with --keep-etag
+    tells_etags = False  # kept only with --keep-etag
+
+
+class TestS3OnMoto(_Hooks, ListingRules, WritingRules, CopyingRules, BulkRules):
+    """What only moto keeps here: preconditions, the minimum size of a part, keys that are not paths. It is slow."""
+
+    SERVER = "moto"
+    many_files = 30
+    foreign_names = ("a//b", "..", "./z", "//")
