@@ -7,9 +7,9 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, ClassVar
 
-import anyio
 import pytest
 
 from entrepot.contract import BaseArtifactStore, WriteMode
@@ -25,9 +25,10 @@ from entrepot.errors import (
     UnsupportedOperation,
 )
 from entrepot.files import BinaryReader, BinaryWriter
-from entrepot.models import Buffer, Capabilities, FileStat, WriteOptions
+from entrepot.models import MIB, Buffer, Capabilities, FileStat, WriteOptions
 from entrepot.paths import Root, StrPath, path_text
 from entrepot.patterns import GlobPattern
+from entrepot.stores import copy
 from entrepot.testing import ArtifactStoreContract
 
 
@@ -314,20 +315,24 @@ class TestAFlavorOfThirteenMethods(ArtifactStoreContract):
 
 
 @pytest.mark.anyio
-async def test_a_flavor_of_thirteen_methods_works_in_copy(unique_prefix: str, tmp_path: Any) -> None:
-    from entrepot.stores import copy
-
-    folder = anyio.Path(tmp_path)
-    await (folder / "src" / "deep").mkdir(parents=True)
-    await (folder / "src" / "a é").write_bytes(b"1")
-    await (folder / "src" / "deep" / "b").write_bytes(b"2" * 100_000)
+async def test_a_flavor_of_thirteen_methods_works_in_copy(unique_prefix: str, tmp_path: Path) -> None:
+    sizes = {"a é": 1, "empty": 0, "deep/b": 100_000, "deep/large": 40 * MIB}
+    for name, size in sizes.items():
+        (tmp_path / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "src" / name).write_bytes(b"%d" % (size % 10) * size)
+    (tmp_path / "src" / "no files").mkdir()
     store = DictStore(f"dict://place/{unique_prefix}")
     try:
-        there = await copy(str(folder / "src"), store)
-        assert (there.files, there.failed) == (2, ())
-        assert PLACES[store.path].files == {"a é": b"1", "deep/b": b"2" * 100_000}
-        back = await copy(store, str(folder / "back"))
-        assert (back.files, back.failed) == (2, ())
-        assert await (folder / "back" / "deep" / "b").read_bytes() == b"2" * 100_000
+        there = await copy(tmp_path / "src", (store, "sub"))
+        assert (there.files, there.bytes, there.directories, there.failed) == (4, sum(sizes.values()), 1, ())
+        found = {path: len(data) for path, data in PLACES[store.path].files.items()}
+        assert found == {f"sub/{name}": size for name, size in sizes.items()}
+        back = await copy((store, "sub"), tmp_path / "back")
+        assert (back.files, back.bytes, back.failed) == (4, sum(sizes.values()), ())
+        for name in sizes:
+            assert (tmp_path / "back" / name).read_bytes() == (tmp_path / "src" / name).read_bytes()
+        assert (tmp_path / "back" / "no files").is_dir()
+        within = await copy((store, "sub"), (store, "again"))
+        assert (within.files, within.failed) == (4, ())
     finally:
         PLACES.pop(store.path, None)
