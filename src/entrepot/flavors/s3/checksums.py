@@ -100,8 +100,6 @@ class PartMd5(PartChecksum):
     def verified(self) -> str | None:
         if sorted(self._md5) != list(range(1, self._parts + 1)):
             return None
-        if is_md5(self._etag):
-            return "md5" if self._md5[1] == self._etag else None
         return "part-md5" if composite_md5(self._md5[n] for n in sorted(self._md5)) == self._etag else None
 
 
