@@ -430,8 +430,10 @@ class BaseArtifactStore(StackComponent, ABC):
 
     # ---- ports of the bulk copy (see `entrepot.transfer.ports`) -----------------------------------
 
-    batch_items: ClassVar[int] = 16
-    """How many small files one `read_batch`, `write_batch` or `copy_batch` should be given."""
+    batch_items: ClassVar[int] = 1
+    """How many small files one `read_batch`, `write_batch` or `copy_batch` should be given: more than one only where a
+    batch costs less than its files one by one, as a hop to a worker thread does. Many calls are under way at once.
+    """
 
     async def read_batch(self, files: Sequence[FileStat]) -> list[FileData | StoreError]:
         """The whole content of several small files, or the error of each, in the order asked for.

@@ -14,7 +14,7 @@ import pytest
 from entrepot.errors import InvalidPath, UnsupportedOperation
 from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.memory import MemoryArtifactStore
-from entrepot.models import MIB
+from entrepot.models import MIB, ObjectStat
 from entrepot.paths import TEMPORARY_PREFIX
 from entrepot.transfer.engine import CopyOptions, copy_between
 
@@ -193,3 +193,20 @@ async def test_a_socket_is_not_blocked_on(tmp_path: Path, memory: MemoryArtifact
         server.bind(str(tmp_path / "s"))
         report = await copy_between(LocalArtifactStore(tmp_path), "", memory, "dst", options=TREE)
     assert report.special_skipped == 1
+
+
+async def test_a_move_inside_one_service_looks_at_each_copy_before_its_source_goes(memory: MemoryArtifactStore) -> None:
+    for number in range(20):
+        await memory.write_bytes(f"src/{number}", b"x" * number)
+    looked: list[str] = []
+    head = memory.client.head
+
+    async def counting(key: str) -> ObjectStat:
+        looked.append(key)
+        return await head(key)
+
+    memory.client.head = counting  # type: ignore[method-assign]
+    report = await copy_between(memory, "src", memory, "dst", options=replace(TREE, delete_source=True))
+    assert (report.ok, report.removed) == (True, 20)
+    assert {key for key in looked if key.startswith("dst/")} == {f"dst/{number}" for number in range(20)}
+    assert not await memory.exists("src")

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
-from typing import cast
 
 import anyio
 
@@ -24,8 +22,6 @@ from entrepot.errors import (
     ContainerNotFound,
     CredentialsExpired,
     CredentialsMissing,
-    InvalidPath,
-    IsADirectory,
     NoSpace,
     NotFound,
     PermissionDenied,
@@ -35,9 +31,10 @@ from entrepot.errors import (
     UnsupportedOperation,
 )
 from entrepot.models import FileStat
-from entrepot.paths import printable, refusal
+from entrepot.paths import printable
 from entrepot.transfer import whole
 from entrepot.transfer.budget import Gate, Share, process_budget
+from entrepot.transfer.ends import existing_files, join, require_kind, require_possible, rules_of, scan_of
 from entrepot.transfer.events import (
     Copied,
     Event,
@@ -63,9 +60,9 @@ from entrepot.transfer.plan import (
     Rules,
     Step,
 )
-from entrepot.transfer.ports import LinkedSource, Sink, Source
+from entrepot.transfer.ports import Sink, Source
 from entrepot.transfer.report import CopyReport, FailedItem, Ledger
-from entrepot.transfer.schedule import LARGE_AT_ONCE, Backlog, WriteWhole, first_error
+from entrepot.transfer.schedule import Backlog, WriteWhole, first_error
 from entrepot.transfer.verify import SIZE, chain, require_size, require_written, strongest
 from entrepot.transfer.whole import Carried
 
@@ -83,6 +80,10 @@ _HOPS = 4
 """Batches in worker threads at once, on each end that is on this machine."""
 
 _PLANNED_EVERY = 1_000
+_COPIED_AN_EVENT = 64
+_TELL_EVERY_S = 0.05
+"""Files that were copied are told together: so many, or those of so long."""
+
 _DIRECTORIES_A_STEP = 16
 
 
@@ -117,17 +118,11 @@ async def copy_between(
     ledger = Ledger()
     emit = on_event or _ignore
     try:
-        if options.links != "skip" and source.capabilities.links:
-            raise UnsupportedOperation(
-                f"links={options.links!r} is not possible: symbolic links below a store's root are never followed, "
-                "and no store keeps them; skip them",
-                operation="copy",
-                uri=_join(source.path, source_path),
-            )
+        require_possible(source, source_path, options)
         found = await source.stat(source_path)
-        _require_kind(found, sink, sink_path, options)
+        require_kind(found, sink, sink_path, options)
         target = sink_path.removesuffix("/")
-        rules, exclusive = await _rules(source, sink, found, target, options)
+        rules, exclusive = await rules_of(source, sink, found, target, options)
         with process_budget().share(options.memory_bytes) as memory:
             copy = _Copy(source, sink, rules, options, memory=memory, exclusive=exclusive, ledger=ledger, emit=emit)
             await copy.run(found, source_path)
@@ -139,95 +134,6 @@ async def copy_between(
 
 def _ignore(_event: Event) -> None:
     """Nobody listens."""
-
-
-# ---- before anything moves ------------------------------------------------------------------------------
-
-
-def _require_kind(found: FileStat, sink: Sink, sink_path: str, options: CopyOptions) -> None:
-    if found.is_dir and not options.recursive:
-        raise IsADirectory("it is a directory: copy it with recursive=True (-r)", operation="copy", uri=found.uri)
-    if not found.is_dir and not sink_path.removesuffix("/"):
-        raise IsADirectory(
-            "the target of a file needs a name: add one, or put it there by its own name (--into)",
-            operation="copy",
-            uri=sink.path,
-        )
-
-
-async def _rules(source: Source, sink: Sink, found: FileStat, target: str, options: CopyOptions) -> tuple[Rules, bool]:
-    """What the planner goes by, and whether the sink decides that a target is new. Raises InvalidPath."""
-    if target and (reason := refusal(target)) is not None:
-        raise InvalidPath(reason, operation="copy", uri=printable(_join(sink.path, target)))
-    native = sink.copies_natively_from(source)
-    source_in_target = _overlap(source, sink, found, target, native=native)
-    exclusive, existing = False, None
-    if not options.overwrite:
-        capabilities = await sink.probe_capabilities()
-        exclusive = bool(capabilities.exclusive_copy if native else capabilities.exclusive_create)
-        if options.dry_run or not exclusive:
-            existing = await _existing(sink, target, tree=found.is_dir)
-    rules = Rules(
-        source_root=found.uri,
-        target_root=target,
-        limits=sink.limits,
-        batch_items=max(1, sink.batch_items if native else source.batch_items),
-        native=native,
-        source_in_target=source_in_target,
-        part_threshold_bytes=options.part_size_bytes,
-        existing=existing,
-    )
-    return rules, exclusive
-
-
-def _overlap(source: Source, sink: Sink, found: FileStat, target: str, *, native: bool) -> str | None:
-    """The source's path in the target store where it lies in the target's tree, None where the two lie apart.
-
-    Raises InvalidPath for a target inside its own source, and for a copy onto itself.
-    """
-    # The same address at two services is two places; one service is known by what it can copy by itself.
-    same: object = source
-    if not (same is sink or native or (source.is_local and sink.is_local)):
-        return None
-    origin, goal, root = _real(found.uri), _real(_join(sink.path, target)), _real(sink.path)
-    if goal == origin or (found.is_dir and goal.startswith(origin.rstrip("/") + "/")):
-        what = "the target is the source itself" if goal == origin else "the target lies inside its own source"
-        raise InvalidPath(f"{what}; choose another target", operation="copy", uri=_join(sink.path, target))
-    below_root = root.rstrip("/") + "/"
-    if origin.startswith(goal.rstrip("/") + "/") and origin.startswith(below_root):
-        return origin[len(below_root) :]
-    return None
-
-
-def _real(address: str) -> str:
-    """The address with symbolic links resolved, where it is a path of this machine."""
-    return address if "://" in address else os.path.realpath(address)
-
-
-def _scan_with_links(source: Source, path: str) -> AsyncGenerator[FileStat, None]:
-    """A scan that also tells what is to be left out, where the source knows such things."""
-    if source.capabilities.links:
-        return cast("LinkedSource", source).scan(path, links=True)
-    return source.scan(path)
-
-
-def _join(root: str, path: str) -> str:
-    if not path:
-        return root
-    return f"{root}{path}" if root.endswith("/") else f"{root}/{path}"
-
-
-async def _existing(sink: Sink, target: str, *, tree: bool) -> set[str]:
-    """The files that are at the target now, as paths in the target store. Requests: one listing, or 1 for a file."""
-    try:
-        if not tree:
-            await sink.stat(target)
-            return {target}
-        root = _join(sink.path, "") if sink.path.endswith("/") else sink.path + "/"
-        async with aclosing(sink.scan(target)) as entries:
-            return {entry.uri.removeprefix(root) async for entry in entries if not entry.is_dir}
-    except NotFound:
-        return set()
 
 
 # ---- the copy -------------------------------------------------------------------------------------------
@@ -251,11 +157,11 @@ class _Copy:
         self._source, self._sink, self._options = source, sink, options
         self._ledger, self._emit, self._exclusive = ledger, emit, exclusive
         self._planner = Planner(rules)
+        self._native = rules.native
         self._backlog = Backlog(write_items=max(1, sink.batch_items))
         requests, hops = Gate(options.concurrency), Gate(min(_HOPS, options.concurrency))
-        self._workers = LARGE_AT_ONCE + 2 * _HOPS
-        if not (source.is_local and sink.is_local):
-            self._workers = LARGE_AT_ONCE + _HOPS + options.concurrency
+        # As many workers as requests, so that one who has a file seldom waits for its turn to ask.
+        self._workers = 2 * _HOPS if source.is_local and sink.is_local else max(2, options.concurrency)
         self._route = Route(
             source=source,
             sink=sink,
@@ -268,6 +174,9 @@ class _Copy:
         self._carried = Carried(options, source, sink, exclusive=exclusive)
         self._passing_errors = 0
         self._told_files = 0
+        self._copied: list[PlannedFile] = []
+        self._copied_told_bytes = 0
+        self._tell_at_s = 0.0
 
     async def run(self, found: FileStat, source_path: str) -> None:
         """All of it; every task has ended when this returns or raises."""
@@ -281,6 +190,8 @@ class _Copy:
                 self._backlog.scan_ended()
         except BaseExceptionGroup as group:
             failed = first_error(group)
+        if failed is None or isinstance(failed, StoreError):
+            self._tell_copied()
         if failed is not None:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -297,7 +208,7 @@ class _Copy:
         if not found.is_dir:
             await self._admit(planner.add_file(PlannedFile(found, planner.target_root)))
         else:
-            async with aclosing(_scan_with_links(self._source, source_path)) as entries:
+            async with aclosing(scan_of(self._source, source_path)) as entries:
                 async for entry in entries:
                     if entry.link_target is not None:
                         self._ledger.links_skipped += 1
@@ -316,7 +227,7 @@ class _Copy:
         if step is None:
             return
         if isinstance(step, Refused):
-            target = _join(self._sink.path, step.target) if step.target else ""
+            target = join(self._sink.path, step.target) if step.target else ""
             self._record(FailedItem(step.source, target, step.error.message, step.error))
         elif isinstance(step, LeftAlone):
             self._skip(step.file)
@@ -401,7 +312,7 @@ class _Copy:
 
         try:
             # Not after the upload of a large file, but before it: the sink's own answer comes at its end.
-            if self._exclusive and await _existing(self._sink, file.target, tree=False):
+            if self._exclusive and await existing_files(self._sink, file.target, tree=False):
                 self._skip(file)
                 return
             told = file.source if self._source.is_local else await self._source.stat(file.source.uri)
@@ -427,7 +338,7 @@ class _Copy:
             try:
                 await self._sink.makedirs(path)
             except StoreError as error:
-                address = printable(_join(self._sink.path, path))
+                address = printable(join(self._sink.path, path))
                 self._judge(error, written=True)
                 self._record(FailedItem(address, address, error.message, _bare(error)))
             else:
@@ -439,16 +350,25 @@ class _Copy:
         """Enter what became of a batch, and remove sources that are to move."""
         if outcomes.copied:
             self._passing_errors = 0
-            size = 0
             for file, method in outcomes.copied:
-                size += file.source.size_bytes
                 self._ledger.copied(file.source.size_bytes, method, file.source.uri)
-            self._emit(Copied(tuple([file for file, _ in outcomes.copied]), size, told_bytes))
+                self._copied.append(file)
+            self._copied_told_bytes += told_bytes
+            now = time.monotonic()
+            if told_bytes or len(self._copied) >= _COPIED_AN_EVENT or now >= self._tell_at_s:
+                self._tell_at_s = now + _TELL_EVERY_S
+                self._tell_copied()
         for file, error in outcomes.failed:
             self._fail(file, error, written=True)
         if self._options.delete_source:
             for file, method in outcomes.copied:
                 await self._remove(file, verified=method is not None)
+
+    def _tell_copied(self) -> None:
+        if self._copied:
+            files, told_bytes = tuple(self._copied), self._copied_told_bytes
+            self._copied, self._copied_told_bytes = [], 0
+            self._emit(Copied(files, sum(file.source.size_bytes for file in files), told_bytes))
 
     def _fail(self, file: PlannedFile, error: StoreError, *, written: bool = False, told_bytes: int = 0) -> None:
         """Enter one failure. Raises the error where every further item would meet it too."""
@@ -456,7 +376,7 @@ class _Copy:
             self._skip(file)
             return
         self._judge(error, written=written)
-        target = printable(_join(self._sink.path, file.target))
+        target = printable(join(self._sink.path, file.target))
         self._record(FailedItem(printable(file.source.uri), target, error.message, _bare(error)), told_bytes)
 
     def _judge(self, error: StoreError, *, written: bool) -> None:
@@ -488,6 +408,9 @@ class _Copy:
                     operation="move",
                     uri=uri,
                 )
+            if self._native and not self._sink.is_local:
+                # The reply to a server-side copy tells nothing of its size.
+                require_written(file.source, await self._sink.stat(file.target))
             if not _unchanged(file.source, await self._source.stat(uri)):
                 raise SourceChanged("it changed after it was copied, so it was kept", operation="move", uri=uri)
             await self._source.remove(uri)

@@ -1,0 +1,114 @@
+"""Before anything moves: what is at both ends, whether they lie apart, and by which rules to plan."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import cast
+
+from entrepot.errors import InvalidPath, IsADirectory, NotFound, UnsupportedOperation
+from entrepot.models import FileStat
+from entrepot.paths import printable, refusal
+from entrepot.transfer.plan import CopyOptions, Rules
+from entrepot.transfer.ports import LinkedSource, Sink, Source
+
+
+def require_possible(source: Source, source_path: str, options: CopyOptions) -> None:
+    """Raise UnsupportedOperation for what no copy from this source can do."""
+    if options.links != "skip" and source.capabilities.links:
+        raise UnsupportedOperation(
+            f"links={options.links!r} is not possible: symbolic links below a store's root are never followed, "
+            "and no store keeps them; skip them",
+            operation="copy",
+            uri=join(source.path, source_path),
+        )
+
+
+def require_kind(found: FileStat, sink: Sink, sink_path: str, options: CopyOptions) -> None:
+    """Raise IsADirectory for a tree that was not asked for, and for a file without a name at its target."""
+    if found.is_dir and not options.recursive:
+        raise IsADirectory("it is a directory: copy it with recursive=True (-r)", operation="copy", uri=found.uri)
+    if not found.is_dir and not sink_path.removesuffix("/"):
+        raise IsADirectory(
+            "the target of a file needs a name: add one, or put it there by its own name (--into)",
+            operation="copy",
+            uri=sink.path,
+        )
+
+
+async def rules_of(
+    source: Source, sink: Sink, found: FileStat, target: str, options: CopyOptions
+) -> tuple[Rules, bool]:
+    """What the planner goes by, and whether the sink decides that a target is new. Raises InvalidPath."""
+    if target and (reason := refusal(target)) is not None:
+        raise InvalidPath(reason, operation="copy", uri=printable(join(sink.path, target)))
+    native = sink.copies_natively_from(source)
+    source_in_target = _overlap(source, sink, found, target, native=native)
+    exclusive, existing = False, None
+    if not options.overwrite:
+        capabilities = await sink.probe_capabilities()
+        exclusive = bool(capabilities.exclusive_copy if native else capabilities.exclusive_create)
+        if options.dry_run or not exclusive:
+            existing = await existing_files(sink, target, tree=found.is_dir)
+    rules = Rules(
+        source_root=found.uri,
+        target_root=target,
+        limits=sink.limits,
+        batch_items=max(1, sink.batch_items if native else source.batch_items),
+        native=native,
+        source_in_target=source_in_target,
+        part_threshold_bytes=options.part_size_bytes,
+        existing=existing,
+    )
+    return rules, exclusive
+
+
+def _overlap(source: Source, sink: Sink, found: FileStat, target: str, *, native: bool) -> str | None:
+    """The source's path in the target store where it lies in the target's tree, None where the two lie apart.
+
+    Raises InvalidPath for a target inside its own source, and for a copy onto itself.
+    """
+    # The same address at two services is two places; one service is known by what it can copy by itself.
+    same: object = source
+    if not (same is sink or native or (source.is_local and sink.is_local)):
+        return None
+    origin, goal, root = _real(found.uri), _real(join(sink.path, target)), _real(sink.path)
+    if goal == origin or (found.is_dir and goal.startswith(origin.rstrip("/") + "/")):
+        what = "the target is the source itself" if goal == origin else "the target lies inside its own source"
+        raise InvalidPath(f"{what}; choose another target", operation="copy", uri=join(sink.path, target))
+    below_root = root.rstrip("/") + "/"
+    if origin.startswith(goal.rstrip("/") + "/") and origin.startswith(below_root):
+        return origin[len(below_root) :]
+    return None
+
+
+def _real(address: str) -> str:
+    """The address with symbolic links resolved, where it is a path of this machine."""
+    return address if "://" in address else os.path.realpath(address)
+
+
+def scan_of(source: Source, path: str) -> AsyncGenerator[FileStat, None]:
+    """A scan that also tells what is to be left out, where the source knows such things."""
+    if source.capabilities.links:
+        return cast("LinkedSource", source).scan(path, links=True)
+    return source.scan(path)
+
+
+def join(root: str, path: str) -> str:
+    """The full address of a path of the store that is rooted there."""
+    if not path:
+        return root
+    return f"{root}{path}" if root.endswith("/") else f"{root}/{path}"
+
+
+async def existing_files(sink: Sink, target: str, *, tree: bool) -> set[str]:
+    """The files that are at the target now, as paths in the target store. Requests: one listing, or 1 for a file."""
+    try:
+        if not tree:
+            return set() if (await sink.stat(target)).is_dir else {target}
+        root = join(sink.path, "") if sink.path.endswith("/") else sink.path + "/"
+        async with aclosing(sink.scan(target)) as entries:
+            return {entry.uri.removeprefix(root) async for entry in entries if not entry.is_dir}
+    except NotFound:
+        return set()
