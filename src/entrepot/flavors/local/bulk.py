@@ -15,18 +15,42 @@ from typing import TypeVar
 
 from entrepot.errors import InvalidPath, SourceChanged, StoreError
 from entrepot.flavors.local.copying import Check, copy_into
-from entrepot.flavors.local.directories import Cursor, Directory, Tree, failure, split_key, typed_from
+from entrepot.flavors.local.directories import Cursor, Directory, Tree, join_key, split_key
+from entrepot.flavors.local.faults import failure, typed_from
 from entrepot.flavors.local.records import require_listed, require_unchanged, shown
 from entrepot.flavors.local.temporaries import sweep
 from entrepot.flavors.local.writes import Temporary, look_before_writing, plan_publication
 from entrepot.models import CopyItem, FileData, FileStat, WriteItem, WriteOptions
-from entrepot.paths import TEMPORARY_PREFIX
+from entrepot.paths import MAX_KEY_BYTES, TEMPORARY_PREFIX, refusal
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 KeyOf = Callable[[str], str]
 """A path or URI → its key; raises InvalidPath or PathOutsideStore."""
+
+
+class _Places:
+    """Where the files of one batch are: path or URI → key of the directory, and name.
+
+    Files of one directory come together, so of most only the name has to be checked.
+    """
+
+    def __init__(self, key_of: KeyOf) -> None:
+        self._key_of = key_of
+        self._directory, self._parent = "", ""
+
+    def split(self, path: str) -> tuple[str, str]:
+        """Raises InvalidPath, PathOutsideStore."""
+        directory = self._directory
+        if directory and path.startswith(directory) and len(path) < MAX_KEY_BYTES // 4:
+            name = path[len(directory) :]
+            if "/" not in name and refusal(name) is None:
+                return self._parent, name
+        parent, name = split_key(self._key_of(path))
+        if os.sep == "/" and path.endswith("/" + name):
+            self._directory, self._parent = path[: -len(name)], parent
+        return parent, name
 
 
 class Swept:
@@ -65,11 +89,11 @@ def _each(
 
 def read_many(tree: Tree, key_of: KeyOf, files: Sequence[FileStat]) -> list[FileData | StoreError]:
     """The content of each file, whole and as it was listed."""
+    places = _Places(key_of)
     with Cursor(tree) as cursor:
 
         def read(file: FileStat) -> FileData:
-            key = key_of(file.uri)
-            descriptor, before = open_listed(cursor, key, file, operation="read_batch")
+            descriptor, before = open_listed(cursor, places.split(file.uri), file, operation="read_batch")
             try:
                 data = read_exactly(descriptor, before.st_size)
                 require_unchanged(before, os.fstat(descriptor), operation="read_batch", uri=file.uri)
@@ -82,9 +106,16 @@ def read_many(tree: Tree, key_of: KeyOf, files: Sequence[FileStat]) -> list[File
         return _each(files, read, lambda file: file.uri, "read_batch")
 
 
-def open_listed(cursor: Cursor, key: str, file: FileStat, *, operation: str) -> tuple[int, os.stat_result]:
-    """A file that a listing told of, open; raises SourceChanged where it is another by now."""
-    parent, name = split_key(key)
+def open_listed(
+    cursor: Cursor, place: tuple[str, str], file: FileStat, *, operation: str
+) -> tuple[int, os.stat_result]:
+    """A file that a listing told of, open; raises SourceChanged where it is another by now.
+
+    place: the key of its directory, and its name.
+    """
+    parent, name = place
+    if not name:
+        raise failure(errno.EISDIR)
     directory = cursor.open(parent)
     try:
         descriptor, found = directory.open_file(name)
@@ -125,7 +156,7 @@ def read_exactly(descriptor: int, size_bytes: int) -> bytes:
 def read_part(tree: Tree, key: str, file: FileStat, start: int, into: memoryview) -> None:
     """Fill `into` with a file's bytes from `start`; the file is looked at before and after."""
     with Cursor(tree) as cursor:
-        descriptor, before = open_listed(cursor, key, file, operation="read_part")
+        descriptor, before = open_listed(cursor, split_key(key), file, operation="read_part")
     with io.FileIO(descriptor, "rb") as raw:
         raw.seek(start)
         filled = 0
@@ -139,14 +170,18 @@ def read_part(tree: Tree, key: str, file: FileStat, start: int, into: memoryview
 class BulkWriter:
     """Writes the files of one batch; a directory is made, freed of dead temporaries and synced once."""
 
-    def __init__(self, tree: Tree, swept: Swept, operation: str) -> None:
+    def __init__(self, tree: Tree, swept: Swept) -> None:
         self.cursor = Cursor(tree)
-        self._swept, self._operation = swept, operation
+        self._swept = swept
         self._unsynced: set[str] = set()
 
-    def temporary(self, key: str, options: WriteOptions, mode: int | None, mtime_ns: int | None) -> Temporary:
-        """A temporary for that key. mode, mtime_ns: of the source, where the options say nothing."""
-        parent, name = split_key(key)
+    def temporary(
+        self, place: tuple[str, str], options: WriteOptions, mode: int | None, mtime_ns: int | None
+    ) -> Temporary:
+        """A temporary for the file in that directory, of that name. mode, mtime_ns: of the source, where the options
+        say nothing.
+        """
+        parent, name = place
         if not name:
             raise failure(errno.EISDIR)
         durability = options.durability or "none"
@@ -180,15 +215,15 @@ def write_many(
     tree: Tree, key_of: KeyOf, swept: Swept, items: Sequence[WriteItem], check: Check
 ) -> list[FileStat | StoreError]:
     """Write each file whole; its parents are made. What is told of each is its address and its size."""
-    writer = BulkWriter(tree, swept, "write_batch")
+    writer, places = BulkWriter(tree, swept), _Places(key_of)
 
     def write(item: WriteItem) -> FileStat:
         check()
-        key = key_of(item.path)
-        draft = writer.temporary(key, item.options, None, None)
+        place = places.split(item.path)
+        draft = writer.temporary(place, item.options, None, None)
         try:
             draft.write(item.data)
-            return FileStat(tree.path(key), draft.commit().st_size)
+            return FileStat(tree.path(join_key(*place)), draft.commit().st_size)
         except BaseException:
             draft.discard()
             raise
@@ -221,19 +256,21 @@ def copy_many(
 ) -> list[FileStat | StoreError]:
     """Copy each file from another local tree, with its permission bits and its time."""
     source_tree, source_key_of = source
-    writer = BulkWriter(tree, swept, "copy_batch")
+    writer, places, source_places = BulkWriter(tree, swept), _Places(key_of), _Places(source_key_of)
     with Cursor(source_tree) as reader:
 
         def copy(item: CopyItem) -> FileStat:
             check()
-            source_key, key = source_key_of(item.source.uri), key_of(item.path)
-            descriptor, before = open_listed(reader, source_key, item.source, operation="copy_batch")
+            place = places.split(item.path)
+            descriptor, before = open_listed(
+                reader, source_places.split(item.source.uri), item.source, operation="copy_batch"
+            )
             try:
                 mode, mtime_ns = stat.S_IMODE(before.st_mode), before.st_mtime_ns
-                draft = writer.temporary(key, item.options, mode, mtime_ns)
+                draft = writer.temporary(place, item.options, mode, mtime_ns)
                 try:
                     copy_into(draft, descriptor, before, uri=item.source.uri, check=check)
-                    return FileStat(tree.path(key), draft.commit().st_size)
+                    return FileStat(tree.path(join_key(*place)), draft.commit().st_size)
                 except BaseException:
                     draft.discard()
                     raise

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from entrepot.errors import PathOutsideStore
-from entrepot.flavors.local.directories import Directory, LinkRefused, Tree, is_link, telling
+from entrepot.flavors.local.directories import Directory, Tree, is_link, join_key
+from entrepot.flavors.local.faults import LinkRefused, telling
 from entrepot.flavors.local.records import record, shown
 from entrepot.models import FileStat
 from entrepot.paths import TEMPORARY_PREFIX
@@ -53,11 +54,6 @@ def list_names(tree: Tree, key: str) -> list[str]:
     """What `listdir` returns: names of files and directories, sorted as plain names."""
     with tree.open(key) as directory:
         return sorted(shown(name.removesuffix("/")) for name in read_names(directory))
-
-
-def join_key(key: str, name: str) -> str:
-    """The key of a name in a directory."""
-    return f"{key}/{name}" if key else name
 
 
 @dataclass(slots=True)

@@ -16,7 +16,8 @@ from entrepot.errors import (
     UnsupportedOperation,
 )
 from entrepot.flavors.local.copying import Check, copy_into
-from entrepot.flavors.local.directories import Directory, LinkRefused, Tree, failure, split_key, telling, typed_from
+from entrepot.flavors.local.directories import Directory, Tree, split_key
+from entrepot.flavors.local.faults import LinkRefused, failure, telling, typed_from
 from entrepot.flavors.local.records import shown
 from entrepot.flavors.local.temporaries import PERMISSIONS
 from entrepot.flavors.local.writes import Publication, Temporary, look_before_writing, move_exclusively

@@ -19,7 +19,8 @@ from entrepot.errors import InvalidPath, PreconditionFailed, StoreError
 from entrepot.files import BinaryReader, BinaryWriter, PartWriter
 from entrepot.flavors.local import bulk, moves
 from entrepot.flavors.local.addresses import absolute_root, key_below
-from entrepot.flavors.local.directories import Tree, failure, split_key, telling
+from entrepot.flavors.local.directories import Tree, split_key
+from entrepot.flavors.local.faults import failure, telling
 from entrepot.flavors.local.hops import acquire, interruptible
 from entrepot.flavors.local.listing import Matches, Scan, list_names
 from entrepot.flavors.local.records import fingerprint, record

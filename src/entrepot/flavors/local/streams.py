@@ -14,7 +14,7 @@ from anyio import to_thread
 
 from entrepot.errors import SourceChanged, StoreClosed
 from entrepot.files import BinaryReader, BinaryWriter, PartWriter
-from entrepot.flavors.local.directories import telling
+from entrepot.flavors.local.faults import telling
 from entrepot.flavors.local.records import record
 from entrepot.flavors.local.writes import Draft, Temporary
 from entrepot.models import KIB, MIB, Buffer, FileStat, Limits

@@ -9,8 +9,9 @@ from typing import Final, TypeAlias
 from anyio import to_thread
 
 from entrepot.errors import StoreError
-from entrepot.flavors.local.directories import Tree, typed_from
-from entrepot.flavors.local.listing import Children, join_key, list_children
+from entrepot.flavors.local.directories import Tree, join_key
+from entrepot.flavors.local.faults import typed_from
+from entrepot.flavors.local.listing import Children, list_children
 from entrepot.flavors.local.records import shown
 from entrepot.paths import checked_key
 

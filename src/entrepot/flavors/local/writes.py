@@ -9,11 +9,11 @@ import stat
 import sys
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from entrepot.errors import StoreClosed, UnsupportedOperation
-from entrepot.flavors.local.directories import Directory, failure, sync_descriptor
+from entrepot.flavors.local.directories import Directory, sync_descriptor
+from entrepot.flavors.local.faults import failure
 from entrepot.flavors.local.temporaries import PERMISSIONS, create
 from entrepot.models import Buffer, WriteOptions
 
@@ -22,8 +22,7 @@ Durability: TypeAlias = Literal["full", "batch", "none"]
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(NamedTuple):
     """How a temporary takes its place.
 
     name: in the temporary's directory. exclusive: only where nothing is. mode: permission bits, None for those of the
