@@ -181,6 +181,21 @@ def test_links_are_skipped_or_followed(run: Run, own_directories: Path) -> None:
     assert os.listdir("copy") == ["file"]
 
 
+def test_links_that_cannot_be_followed_are_not_passed_over(run: Run, own_directories: Path) -> None:
+    make_tree(own_directories / "tree", files=1)
+    result = run("cp", "-r", "--links", "follow", "tree", "copy")
+    assert result.code == 1
+    assert "--links follow is not possible" in result.stderr
+    assert not (own_directories / "copy").exists()
+
+
+def test_a_store_in_memory_lasts_as_long_as_its_command(run: Run, own_directories: Path) -> None:
+    make_tree(own_directories / "tree", files=4)
+    copied = run("cp", "-r", "tree", "memory://scratch/x")
+    assert (copied.code, copied.stderr) == (0, "")
+    assert copied.stdout.startswith("copied 16 files")
+
+
 def test_mode_and_time_are_kept(run: Run, own_directories: Path) -> None:
     source = own_directories / "script"
     source.write_text("x")

@@ -84,6 +84,13 @@ _NEXT_STEPS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (errors.ServiceUnavailable, "repeat the command later"),
     (errors.InvalidPath, "write another address"),
 )
+# The library's messages name options as Python writes them.
+_SPELLINGS: Final = (
+    ("allow_http=True", "--allow-http"),
+    ("endpoint_url", "--endpoint-url"),
+    ("links='follow'", "--links follow"),
+    ("links='preserve'", "--links preserve"),
+)
 _WRONG_USE: Final = (errors.ConfigurationError, errors.InvalidPath)
 _OS_NEXT_STEPS: Final = {
     errno.ENOSPC: "free some space and repeat the command",
@@ -130,6 +137,8 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def _with_next_step(error: StoreError) -> str:
     message = error.message or (os.strerror(error.ERRNO) if error.ERRNO is not None else type(error).__name__)
+    for in_python, typed in _SPELLINGS:
+        message = message.replace(in_python, typed)
     if ";" in message:
         return message
     step = next((step for kind, step in _NEXT_STEPS if isinstance(error, kind)), None)

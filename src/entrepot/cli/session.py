@@ -71,6 +71,7 @@ class Session:
         self._configuration = connection.configuration()
         self._stores = AsyncExitStack()
         self._open: list[BaseArtifactStore] = []
+        self._address = ""
         self.failures: list[Failure] = []
 
     async def __aenter__(self) -> Self:
@@ -80,6 +81,8 @@ class Session:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, StoreError):
+            error.uri = error.uri or self._address  # credentials, for one, are looked for without an address
         await self._stores.__aexit__(kind, error, trace)
 
     async def place(self, address: str, *, as_directory: bool = False, in_parent: bool = False) -> Place:
@@ -90,15 +93,12 @@ class Session:
         """
         if not address:
             raise WrongUse("an address is empty; give a path, a URI, or NAME:path")
+        self._address = address
         configuration = self._configuration if scheme_of(address) == "s3" else {}
         # In a thread: the first use of a flavor imports it, the first use of `default:` may wait for a lock.
-        try:
-            store, path = await to_thread.run_sync(
-                partial(locate, address, as_directory=as_directory, **configuration), abandon_on_cancel=True
-            )
-        except StoreError as error:
-            error.uri = error.uri or address
-            raise
+        store, path = await to_thread.run_sync(
+            partial(locate, address, as_directory=as_directory, **configuration), abandon_on_cancel=True
+        )
         if in_parent and store.is_local and not path and not is_named(address):
             directory, name = os.path.split(store.path)
             if name:

@@ -89,7 +89,7 @@ async def cp(
         typer.Option(
             "--links",
             metavar="skip|follow|preserve",
-            help="What becomes of symbolic links.",
+            help="What becomes of symbolic links, where a source has them; a local directory can only skip.",
             rich_help_panel=TRANSFER_PANEL,
         ),
     ] = "skip",
@@ -207,7 +207,7 @@ class _Transfer:
                 try:
                     await self._copy(source, its_target)
                 except (StoreError, WrongUse) as error:
-                    session.report(error, source)
+                    session.report(error, source if scheme_of(source) else its_target)
                 await session.output.drain()
         total = combined(self._reports)
         total["ok"] = total["ok"] and not session.failures
