@@ -100,8 +100,9 @@ class SyncArtifactStore:
     Works from many threads at once, from inside a running event loop, after fork and spawn. Ctrl-C cancels the
     operation under way and raises KeyboardInterrupt once it has ended; a cancelled operation never returns.
 
-    Cost: about 10 µs a call over the async store in a plain thread, on a loop of that thread with connections of its
-    own; about 100 µs where a call must reach the background loop (open files, iterators, inside a running loop).
+    Cost: 10 to 20 µs a call over the async store in a plain thread, on a loop of that thread with connections of its
+    own; 40 to 100 µs where a call must reach the background loop (open files, iterators, stores on this machine,
+    inside a running loop).
     """
 
     def __init__(self, store: BaseArtifactStore) -> None:

@@ -25,6 +25,7 @@ RANKS = {
     "objects": 7,
     "flavors": 8,
     "transfer": 4,
+    "interrupts": 0,
     "bridge": 5,
     "syncfiles": 6,
     "blocking": 7,

@@ -195,6 +195,15 @@ def test_a_plain_thread_runs_in_place_and_keeps_its_loop(store: SyncArtifactStor
     assert plain.loops[-1] is background_loop()
 
 
+def test_a_store_on_this_machine_shares_the_background_loop_and_its_threads(plain: PlainStore) -> None:
+    class Local(PlainStore):
+        is_local = True  # type: ignore[assignment]
+
+    local = Local()
+    SyncArtifactStore(local).exists("a")
+    assert local.loops == [background_loop()]
+
+
 def test_context_variables_are_seen(plain: PlainStore) -> None:
     variable = contextvars.ContextVar("variable", default="")
     seen = []
@@ -457,7 +466,8 @@ def script(code: str, **options: object) -> subprocess.Popen[str]:
 
 
 PREAMBLE = """
-import threading, sys
+import logging, threading, sys
+logging.getLogger("asyncio").setLevel("ERROR")  # else slow steps are told on stderr
 from plain_store import PlainStore
 from entrepot.blocking import SyncArtifactStore
 plain = PlainStore(); plain.files["a"] = b"abc"
@@ -466,10 +476,26 @@ store = SyncArtifactStore(plain)
 
 
 @pytest.mark.parametrize(
-    "inside", ["store.exists('a')", "store.open('a', 'rb').read()", "store.write_bytes('a', b'x')"]
+    "inside",
+    [
+        "store.exists('a')",
+        "store.open('a', 'rb').read()",
+        "store.write_bytes('a', b'x')",
+        "copy_sync((store, 'a'), (store, 'b'))",
+        "copy_sync((store, ''), 'memory://target')",
+        "asyncio.run(step())",
+        "asyncio.run(step_that_handles_signals())",
+    ],
 )
 def test_an_interrupted_script_ends_quickly(inside: str) -> None:
     code = f"""{PREAMBLE}
+import asyncio, signal
+from entrepot.stores import copy_sync
+async def step():
+    store.exists("a")
+async def step_that_handles_signals():
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, print, "told")
+    store.exists("a")
 plain.stuck |= {{"exists", "read", "commit"}}
 try:
     {inside}
@@ -481,7 +507,7 @@ except KeyboardInterrupt:
         assert process.stdout.readline().startswith("stuck in ")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
-    assert out.startswith("interrupted {'a': b'abc'} set() ['cancelled-")
+    assert out.splitlines()[-1].startswith("interrupted {'a': b'abc'} set() ['cancelled-")
     assert err == ""
     assert process.returncode == 0
 
