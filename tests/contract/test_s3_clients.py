@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import logging
 from collections.abc import AsyncIterator
 from typing import ClassVar, Literal
 
 import pytest
 
-from entrepot.errors import ServiceError, ServiceUnavailable, UnsupportedOperation
+from entrepot.errors import NotFound, ServiceError, ServiceUnavailable, UnsupportedOperation
 from entrepot.flavors.s3.client import S3Client
 from entrepot.flavors.s3.config import S3Config
 from entrepot.flavors.s3.connection import make_client
@@ -161,3 +163,23 @@ class TestWireOnMoto(_OnMoto):
 
 class TestSdkOnMoto(_OnMoto):
     KIND = "sdk"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["wire", "sdk"])
+async def test_no_secret_is_logged_at_debug(
+    kind: Literal["wire", "sdk"], moto_server: Server, moto_bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sealed = base64.b64encode(b"canary-canary-canary-canary-cana").decode()
+    given = {**moto_server.s3_options, "secret": "canary-secret", "token": "canary-token", "sse_customer_key": sealed}
+    caplog.set_level(logging.DEBUG)
+    client = make_client(S3Config(path=f"s3://{moto_bucket}", client=kind, **given), policy=RetryPolicy(max_attempts=1))
+    await client.put("log/one", b"x")
+    await client.get("log/one")
+    await client.copy(client, "log/one", "log/two")
+    await client.delete_many(["log/one", "log/two"])
+    with pytest.raises(NotFound):
+        await client.get("log/one")
+    await client.close()
+    for secret in ("canary-secret", "canary-token", sealed, "canary-canary"):
+        assert secret not in caplog.text

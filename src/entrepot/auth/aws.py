@@ -365,9 +365,14 @@ def _import_sdk() -> _Sdk:
         raise ConfigurationError(
             "AWS profiles, roles and instance credentials need aiobotocore: pip install 'entrepot[s3]'"
         ) from error
+    hide_sdk_debug_logs()
+    return sdk
+
+
+def hide_sdk_debug_logs() -> None:
+    """Drop those DEBUG records of the SDK that tell secrets; to be called where the SDK is first used."""
     for name in _TELLING:
         logging.getLogger(name).addFilter(_NO_DEBUG)
-    return sdk
 
 
 def _sdk_error(sdk: Any, error: Exception, settings: AwsSettings) -> StoreError:  # noqa: PLR0911 (one a row)

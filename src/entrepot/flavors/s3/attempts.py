@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
+from entrepot.errors import AlreadyExists, ConnectionFailed, NotFound, PreconditionFailed, StoreError
 from entrepot.flavors.s3.checksums import EtagKnowledge
 from entrepot.flavors.s3.download import Download
 from entrepot.flavors.s3.requests import CopySource, Digests, Settings
@@ -40,6 +41,9 @@ OTHER_CAPABILITIES = Capabilities(
 
 PROGRESS_BYTES: Final = 1 * MIB
 """A body that broke off after at least this much has made progress: its attempts are counted anew."""
+
+
+T = TypeVar("T")
 
 
 class RangeOutside(Exception):
@@ -119,3 +123,30 @@ class S3Attempts(ObjectClient):
     @abstractmethod
     async def _create_bucket(self) -> None:
         """A bucket that is the caller's already is no error."""
+
+
+class Unsure:
+    """Whether a write may have been done by an attempt whose reply was lost."""
+
+    __slots__ = ("_lost",)
+
+    def __init__(self) -> None:
+        self._lost = False
+
+    async def watch(self, attempt: Awaitable[T]) -> T:
+        """One attempt of the write."""
+        try:
+            return await attempt
+        except StoreError as error:
+            if error.retryable and not (isinstance(error, ConnectionFailed) and error.not_sent):
+                self._lost = True
+            raise
+
+    def settles(self, error: StoreError) -> bool:
+        """Whether a look at the object may show that this error is none."""
+        return self._lost and (error.retryable or isinstance(error, (AlreadyExists, PreconditionFailed, NotFound)))
+
+
+def flat(data: Buffer) -> Buffer:
+    """The same bytes, with a length in bytes."""
+    return data.cast("B") if isinstance(data, memoryview) and (data.itemsize != 1 or data.ndim != 1) else data

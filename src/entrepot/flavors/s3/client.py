@@ -15,7 +15,6 @@ from entrepot.errors import (
     AlreadyExists,
     BadResponse,
     ChecksumMismatch,
-    ConnectionFailed,
     ContainerNotFound,
     NotFound,
     PermissionDenied,
@@ -27,7 +26,7 @@ from entrepot.errors import (
     UnsupportedOperation,
 )
 from entrepot.files import PartChecksum
-from entrepot.flavors.s3.attempts import RangeOutside, S3Attempts
+from entrepot.flavors.s3.attempts import RangeOutside, S3Attempts, Unsure, flat
 from entrepot.flavors.s3.checksums import composite_md5, digest_aside, md5_aside, part_checksum
 from entrepot.flavors.s3.download import Download
 from entrepot.flavors.s3.faults import PASSING, BucketIsOurs
@@ -134,7 +133,20 @@ class S3Client(S3Attempts):
 
     @staticmethod
     def _with_md5(found: ObjectData, md5: str) -> ObjectData:
-        return ObjectData(found.data, replace(found.stat, checksums={"md5": md5}))
+        stat = found.stat  # `replace` would cost more than the checksum
+        return ObjectData(
+            found.data,
+            ObjectStat(
+                stat.key,
+                stat.size_bytes,
+                stat.modified,
+                stat.etag,
+                stat.version,
+                stat.content_type,
+                stat.metadata,
+                {"md5": md5},
+            ),
+        )
 
     async def list_page(
         self,
@@ -432,30 +444,3 @@ class S3Client(S3Attempts):
                 await self.list_page("", limit=1)
             except PermissionDenied:
                 raise error from None
-
-
-class Unsure:
-    """Whether a write may have been done by an attempt whose reply was lost."""
-
-    __slots__ = ("_lost",)
-
-    def __init__(self) -> None:
-        self._lost = False
-
-    async def watch(self, attempt: Awaitable[T]) -> T:
-        """One attempt of the write."""
-        try:
-            return await attempt
-        except StoreError as error:
-            if error.retryable and not (isinstance(error, ConnectionFailed) and error.not_sent):
-                self._lost = True
-            raise
-
-    def settles(self, error: StoreError) -> bool:
-        """Whether a look at the object may show that this error is none."""
-        return self._lost and (error.retryable or isinstance(error, (AlreadyExists, PreconditionFailed, NotFound)))
-
-
-def flat(data: Buffer) -> Buffer:
-    """The same bytes, with a length in bytes."""
-    return data.cast("B") if isinstance(data, memoryview) and (data.itemsize != 1 or data.ndim != 1) else data

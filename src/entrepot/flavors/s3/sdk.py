@@ -15,8 +15,10 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import AioSession
 from botocore import UNSIGNED
+from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -28,7 +30,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from entrepot.auth.aws import AwsCredentials, CredentialSource
+from entrepot.auth.aws import CredentialSource, hide_sdk_debug_logs
 from entrepot.errors import (
     BadResponse,
     ConfigurationError,
@@ -53,7 +55,7 @@ _CHUNK_BYTES: Final = 1 * MIB
 
 
 class S3SdkClient(S3Client):
-    """One bucket through aiobotocore, one of its clients per event loop, made anew when credentials change."""
+    """One bucket through aiobotocore, one of its clients per event loop."""
 
     def __init__(
         self,
@@ -68,7 +70,7 @@ class S3SdkClient(S3Client):
     ) -> None:
         super().__init__(bucket, **rules)
         self._endpoint_url, self._ca_file, self._style = endpoint_url, ca_file, config.addressing_style
-        self._credentials, self._region = credentials, region
+        self._credentials, self._region, self._profile = credentials, region, config.profile
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Connected] = WeakKeyDictionary()
         payer = {"RequestPayer": "requester"} if config.requester_pays else {}
         sealed: dict[str, Any] = {}
@@ -96,8 +98,8 @@ class S3SdkClient(S3Client):
         """One attempt; credentials that have expired are replaced once."""
         for last in (False, True):
             credentials = await self._credentials.current()
-            client = await self._client(credentials)
             try:
+                client = await self._client()
                 return await getattr(client, method)(**parameters)
             except ClientError as error:
                 reply = _error_reply(error)
@@ -106,33 +108,30 @@ class S3SdkClient(S3Client):
                 if reply.status == 416 and method == "get_object":
                     raise RangeOutside from None
                 raise fault(reply, operation=method, uri=self.uri(key), creates=creates) from error
+            except StoreError:
+                raise
             except _FAILURES as error:
                 raise _failure(error, method, self.uri(key)) from error
         raise AssertionError("the loop returns or raises")
 
-    async def _client(self, credentials: AwsCredentials | None) -> Any:
+    async def _client(self) -> Any:
         loop = asyncio.get_running_loop()
         connected = self._loops.get(loop)
-        if connected is None or connected.credentials != credentials:
-            if connected is not None:
-                await connected.close()
-            connected = self._loops[loop] = _Connected(credentials)
+        if connected is None:
+            connected = self._loops[loop] = _Connected()
         if connected.client is None:
             async with connected.lock:
                 if connected.client is None:
-                    connected.client = await connected.open(await self._context(credentials))
+                    connected.client = await connected.open(await self._context())
         return connected.client
 
-    async def _context(self, credentials: AwsCredentials | None) -> Any:
-        unsigned = {"signature_version": UNSIGNED} if credentials is None else {}
-        return AioSession().create_client(
+    async def _context(self) -> Any:
+        unsigned = {"signature_version": UNSIGNED} if await self._credentials.current() is None else {}
+        return _Session(self._credentials, self._profile).create_client(
             "s3",
             region_name=await self._region(),
             endpoint_url=self._endpoint_url,
             verify=self._ca_file,
-            aws_access_key_id=credentials.key if credentials else None,
-            aws_secret_access_key=credentials.secret if credentials else None,
-            aws_session_token=credentials.token if credentials else None,
             config=AioConfig(
                 retries={"total_max_attempts": 1},
                 connect_timeout=10,
@@ -272,11 +271,33 @@ class S3SdkClient(S3Client):
         await self._call("create_bucket", "", {"Bucket": self.bucket, **where})
 
 
+class _Session(AioSession):
+    """A session that signs with our credentials, asked for at every request, so that replaced ones count at once."""
+
+    def __init__(self, source: CredentialSource, profile: str | None) -> None:
+        super().__init__(profile=profile)
+        hide_sdk_debug_logs()
+        self._ours = _Credentials(source)
+
+    async def get_credentials(self) -> Any:  # type: ignore[override]  # as AioSession does
+        return self._ours
+
+
+class _Credentials(AioCredentials):
+    def __init__(self, source: CredentialSource) -> None:
+        super().__init__("", "", method="entrepot")
+        self._source = source
+
+    async def get_frozen_credentials(self) -> Any:  # type: ignore[override]  # as AioCredentials does
+        credentials = await self._source.current()
+        assert credentials is not None, "anonymous requests are not signed"
+        return ReadOnlyCredentials(credentials.key, credentials.secret, credentials.token, None)
+
+
 class _Connected:
     """One SDK client of one event loop; it closes when the loop shuts its asynchronous generators down."""
 
-    def __init__(self, credentials: AwsCredentials | None) -> None:
-        self.credentials = credentials
+    def __init__(self) -> None:
         self.client: Any = None
         self.lock = asyncio.Lock()
         self._keeper: AsyncGenerator[Any] | None = None
