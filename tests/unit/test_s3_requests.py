@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import pickle
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-from entrepot.errors import ConfigurationError, ServiceUnavailable, StoreError
+from entrepot.errors import ConfigurationError, CredentialsMissing, ServiceUnavailable, StoreError
 from entrepot.flavors.s3.config import S3Config
 from entrepot.flavors.s3.connection import make_client
 from entrepot.flavors.s3.store import S3ArtifactStore
@@ -380,6 +381,24 @@ def test_what_cannot_be_meant_is_refused_without_showing_values(options: dict[st
 def test_an_unknown_key_names_the_nearest() -> None:
     with pytest.raises(ConfigurationError, match="endpoint_url"):
         S3ArtifactStore("s3://bucket", endpoint_uri="https://example.com")
+
+
+def test_a_pickle_carries_no_secret_and_falls_back_to_the_chain() -> None:
+    store = S3ArtifactStore("s3://bucket/p", token="canary-token", region="eu-west-1", **KEYS)
+    pickled = pickle.dumps(store)
+    assert b"canary" not in pickled
+    assert KEYS["secret"].encode() not in pickled
+    assert pickle.loads(pickled).describe() == {
+        key: value for key, value in store.describe().items() if key not in {"key", "secret", "token"}
+    }
+
+
+def test_a_store_whose_encryption_key_was_not_pickled_never_writes_without_it() -> None:
+    store = S3ArtifactStore("s3://bucket/p", sse_customer_key=CUSTOMER_KEY, **KEYS)
+    assert CUSTOMER_KEY.encode() not in pickle.dumps(store)
+    for copied in (pickle.loads(pickle.dumps(store)), pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(store))))):
+        with pytest.raises(CredentialsMissing, match="sse_customer_key"):
+            _ = copied.client
 
 
 def test_no_sdk_is_imported_where_keys_are_given() -> None:
