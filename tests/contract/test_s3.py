@@ -48,7 +48,6 @@ class TestS3OnJuicefs(_OnS3):
 class TestS3OnPlainJuicefs(_OnS3):
     SERVER = "juicefs_plain"
     keeps_file_beside_directory = False  # as above
-    tells_etags = False  # only with --keep-etag
     tells_etags = False  # kept only with --keep-etag
 
 
