@@ -335,7 +335,9 @@ class BaseArtifactStore(StackComponent, ABC):
     async def rename(self, src: StrPath, dst: StrPath, overwrite: bool = False) -> None:
         """Move a file or a tree inside the store; atomic where `Capabilities.atomic_rename`, else copy, verify, delete.
 
-        A failure keeps the source. Raises: NotFound, AlreadyExists, IsADirectory.
+        overwrite: a file may replace a file, and a tree an empty directory; a tree replaces nothing else.
+        A failure keeps the source. Raises: NotFound, AlreadyExists, IsADirectory; InvalidPath for a tree that would
+        move into itself.
         """
 
     @abstractmethod

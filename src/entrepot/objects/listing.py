@@ -130,6 +130,11 @@ class Listing:
         marker = page.objects[0] if page.objects and page.objects[0].key == prefix else None
         return bool(page.objects or page.prefixes), marker
 
+    async def first_keys(self, path: str, count: int) -> list[str]:
+        """The first keys in a directory, up to `count`, its own marker among them. Requests: 1."""
+        page = await self.client.list_page(self.prefix_of(path), limit=count)
+        return [found.key for found in page.objects]
+
     async def absence(self, path: str, operation: str) -> StoreError:
         """Why nothing is listed in a directory: it is a file, or nothing. Requests: 1."""
         uri = printable(self.uri_of(path))

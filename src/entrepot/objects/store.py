@@ -232,14 +232,14 @@ class ObjectArtifactStore(ReadableObjectStore):
             raise NotFound("no such file or directory", operation="rename", uri=self._uri(source))
         if source == target and overwrite:
             return
-        if not overwrite and await self.exists(target):
+        if found is None:
+            await self._rename_tree(source, target, overwrite=overwrite)
+        elif not overwrite and await self.exists(target):
             raise AlreadyExists(
                 "something is there already; pass overwrite=True to replace it",
                 operation="rename",
                 uri=self._uri(target),
             )
-        if found is None:
-            await self._rename_tree(source, target)
         else:
             await self._rename_file(found, target, overwrite=overwrite)
 
@@ -252,18 +252,19 @@ class ObjectArtifactStore(ReadableObjectStore):
             )
         await self.client.delete(found.key)
 
-    async def _rename_tree(self, source: str, target: str) -> None:
-        if f"{target}/".startswith(f"{source}/") or f"{source}/".startswith(f"{target}/"):
-            raise InvalidPath(
-                "a directory cannot be moved into itself, nor over one that holds it",
+    async def _rename_tree(self, source: str, target: str, *, overwrite: bool) -> None:
+        if target.startswith(f"{source}/"):
+            raise InvalidPath("a directory cannot move into itself", operation="rename", uri=self._uri(target))
+        listing = self._listed()
+        there = await listing.first_keys(target, 2)
+        kept = there and (not overwrite or there != [listing.prefix_of(target)])
+        if kept or await self._head(target) is not None:
+            raise AlreadyExists(
+                "something is there already, and a directory replaces nothing but an empty one",
                 operation="rename",
                 uri=self._uri(target),
             )
-        if await self._head(target) is not None:
-            raise NotADirectory(
-                "a file is there, which a directory cannot replace", operation="rename", uri=self._uri(target)
-            )
-        await move_tree(self._listed(), source, target)
+        await move_tree(listing, source, target, fresh=not there)
 
     # ---- ports of the bulk copy -----------------------------------------------------------------------
 

@@ -159,15 +159,15 @@ async def _removal_pass(listing: Listing, prefix: str, *, markers_singly: bool) 
     return done
 
 
-async def move_tree(listing: Listing, source: str, target: str) -> None:
-    """Copy every key of a directory, verify, then delete; a failure before the deletes keeps the source whole.
+async def move_tree(listing: Listing, source: str, target: str, *, fresh: bool) -> None:
+    """Copy every key of a directory to one that holds nothing, verify, then delete.
 
-    What was in the target and is not in the source is removed once the copy is verified. Requests: a copy for each
-    key, and for each 1,000 keys three listings and a batch of deletes. Memory: some 200 bytes a key.
+    fresh: the target is not there yet; else it is an empty directory. A failure before the deletes keeps the source
+    whole, and the target as it was. Requests: a copy for each key, and for each 1,000 keys three listings and a batch
+    of deletes. Memory: some 200 bytes a key.
     """
     client = listing.client
     from_prefix, to_prefix = listing.prefix_of(source), listing.prefix_of(target)
-    fresh = not (await listing.first_below(target))[0]
     copied: dict[str, int] = {}
     try:
         async with aclosing(listing.pages(from_prefix)) as pages:
@@ -178,14 +178,12 @@ async def move_tree(listing: Listing, source: str, target: str) -> None:
                     await wave(
                         [partial(_copy_below, client, to_prefix + one.key[len(from_prefix) :], one) for one in group]
                     )
-        extra = await _verified_extras(listing, target, copied)
+        await _verify_copies(listing, target, copied)
     except BaseException:
-        if fresh:  # nothing was there before, so all that is there now is ours
-            with anyio.move_on_after(ABORT_S, shield=True):
-                await delete_keys(client, [to_prefix + name for name in reversed(copied)])
+        with anyio.move_on_after(ABORT_S, shield=True):
+            await delete_keys(client, [to_prefix + name for name in reversed(copied) if name or fresh])
         raise
-    stayed = await delete_keys(client, [to_prefix + name for name in reversed(extra)])
-    stayed += await delete_keys(client, [from_prefix + name for name in reversed(copied)])
+    stayed = await delete_keys(client, [from_prefix + name for name in reversed(copied)])
     await _remove_markers(listing, from_prefix)
     if stayed:
         raise PartialFailure(
@@ -217,19 +215,15 @@ async def _remove_markers(listing: Listing, prefix: str) -> None:
         await listing.client.delete(marker)
 
 
-async def _verified_extras(listing: Listing, target: str, copied: dict[str, int]) -> list[str]:
-    """What the target has beside the copies. Raises ChecksumMismatch unless each copy is there with its size."""
+async def _verify_copies(listing: Listing, target: str, copied: dict[str, int]) -> None:
+    """Raise ChecksumMismatch unless each copy is there with its size."""
     prefix = listing.prefix_of(target)
-    extra: list[str] = []
     matching = 0
     async with aclosing(listing.pages(prefix)) as pages:
         async for page in pages:
             for found in page.objects:
                 name = found.key[len(prefix) :]
-                if name not in copied:
-                    extra.append(name)
-                elif found.size_bytes == copied[name] and not name.endswith("/"):
-                    matching += 1
+                matching += copied.get(name) == found.size_bytes and not name.endswith("/")
     # Markers hold nothing, and services with real directories do not list those of directories with files.
     files = sum(not name.endswith("/") for name in copied)
     if matching != files:
@@ -238,4 +232,3 @@ async def _verified_extras(listing: Listing, target: str, copied: dict[str, int]
             operation="rename",
             uri=printable(listing.uri_of(target)),
         )
-    return extra

@@ -155,13 +155,27 @@ class MovingRules(StoreRules):
         await store.rename("dir", "dir-old")
         assert await self.files_of(store) == {"dir-old/a": b"dir/a"}
 
-    async def test_a_tree_is_not_moved_over_what_is_there(self, store: BaseArtifactStore) -> None:
-        files = ["dir/a", "other/b", "file"]
+    @pytest.mark.parametrize("overwrite", [False, True])
+    async def test_a_tree_is_not_moved_over_what_is_there(self, store: BaseArtifactStore, overwrite: bool) -> None:
+        files = ["dir/sub/a", "other/b", "file"]
         await self.fill(store, files)
-        for target in ("other", "file"):
+        for source, target in (("dir", "other"), ("dir", "file"), ("dir/sub", "dir")):
             with pytest.raises(AlreadyExists):
-                await store.rename("dir", target)
+                await store.rename(source, target, overwrite=overwrite)
         assert sorted(await self.files_of(store)) == sorted(files)
+
+    async def test_a_tree_takes_the_place_of_an_empty_directory_when_told_to(
+        self, store: BaseArtifactStore, capabilities: Capabilities
+    ) -> None:
+        await self.fill(store, ["dir/a"])
+        await store.makedirs("empty")
+        if capabilities.empty_directories:
+            with pytest.raises(AlreadyExists):
+                await store.rename("dir", "empty")
+            assert await self.files_of(store) == {"dir/a": b"dir/a"}
+        await store.rename("dir", "empty", overwrite=True)
+        assert await self.files_of(store) == {"empty/a": b"dir/a"}
+        assert not await store.exists("dir")
 
     @pytest.mark.parametrize("overwrite", [False, True])
     async def test_a_tree_is_not_moved_into_itself(self, store: BaseArtifactStore, overwrite: bool) -> None:

@@ -106,8 +106,10 @@ def _move(origin: Directory, name: str, target: Directory, new: str, *, is_dir: 
     try:
         if overwrite:
             there = target.look(new)
-            if there is not None and stat.S_ISDIR(there.st_mode) and not is_dir:
-                raise failure(errno.EISDIR)
+            if there is not None and stat.S_ISDIR(there.st_mode) != is_dir:
+                raise failure(errno.EEXIST if is_dir else errno.EISDIR)
+            if there is not None and is_dir and os.name == "nt":
+                target.remove_empty(new)  # there a rename takes no directory's place, not even an empty one's
             origin.replace(name, target, new)
         elif is_dir:
             _move_directory_exclusively(origin, name, target, new)
