@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, TypeAlias, overload
 
 from entrepot import batches
-from entrepot.errors import ConfigurationError, PreconditionFailed, StoreError, UnsupportedOperation
+from entrepot.errors import ConfigurationError, NotFound, PreconditionFailed, StoreError, UnsupportedOperation
 from entrepot.files import (
     BinaryReader,
     BinaryWriter,
@@ -463,6 +463,21 @@ class BaseArtifactStore(StackComponent, ABC):
         """One large file, written in parts; published by a clean exit, dropped without trace by an exception."""
         mode: WriteMode = "x" if options.if_none_match else "w"
         return batches.parts_through_a_writer(lambda: self.open_writer(path, mode, options), size_bytes)
+
+    async def remove_empty_directories(self, path: StrPath) -> None:
+        """Remove a directory, with those below it, where none of them holds a file; what is not there is fine.
+
+        A move ends with it, so files that others write meanwhile should survive it. This default looks, then removes:
+        a flavor that can remove a directory only while it is empty does that instead. Requests: a listing and `rmtree`.
+        """
+        try:
+            async with aclosing(self.scan(path)) as entries:
+                async for entry in entries:
+                    if not entry.is_dir:
+                        return
+            await self.rmtree(path)
+        except NotFound:
+            return
 
     def copies_natively_from(self, source: object) -> bool:
         """Whether `copy_batch` can copy from that store without the bytes passing through this process."""

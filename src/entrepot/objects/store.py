@@ -36,7 +36,7 @@ from entrepot.objects.listing import file_stat
 from entrepot.objects.probes import keeps_marker
 from entrepot.objects.reading import ReadableObjectStore
 from entrepot.objects.streams import ObjectWriter
-from entrepot.objects.trees import copy_object, move_tree, remove_tree
+from entrepot.objects.trees import copy_object, move_tree, remove_markers, remove_tree
 from entrepot.objects.waves import wave
 from entrepot.paths import StrPath
 
@@ -183,6 +183,11 @@ class ObjectArtifactStore(ReadableObjectStore):
             await self._abandoned.settle()
         if not await remove_tree(self._listed(), relative, "rmtree") and relative:
             raise await self._listed().absence(relative, "rmtree")
+
+    async def remove_empty_directories(self, path: StrPath) -> None:
+        """Remove the markers of directories, and no file. Requests: a listing, and one for each marker."""
+        listing = self._listed()
+        await remove_markers(listing, listing.prefix_of(self._path(path, "remove_empty_directories")))
 
     async def copyfile(self, src: StrPath, dst: StrPath, overwrite: bool = False) -> None:
         source, source_key = self._file(src, "copyfile")

@@ -184,7 +184,7 @@ async def move_tree(listing: Listing, source: str, target: str, *, fresh: bool) 
             await delete_keys(client, [to_prefix + name for name in reversed(copied) if name or fresh])
         raise
     stayed = await delete_keys(client, [from_prefix + name for name in reversed(copied)])
-    await _remove_markers(listing, from_prefix)
+    await remove_markers(listing, from_prefix)
     if stayed:
         raise PartialFailure(
             f"the tree is copied, but {len(stayed):,} keys could not be removed; the first: {stayed[0].message}",
@@ -205,7 +205,7 @@ async def _copy_below(client: ObjectClient, key: str, found: ObjectStat) -> None
         return  # the directory is there already
 
 
-async def _remove_markers(listing: Listing, prefix: str) -> None:
+async def remove_markers(listing: Listing, prefix: str) -> None:
     """Remove the directories that a service keeps after their files are gone; nothing else. Requests: a listing."""
     markers: list[str] = []
     async with aclosing(listing.pages(prefix)) as pages:

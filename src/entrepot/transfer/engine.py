@@ -23,7 +23,6 @@ from entrepot.errors import (
     CredentialsExpired,
     CredentialsMissing,
     NoSpace,
-    NotFound,
     PermissionDenied,
     SourceChanged,
     StoreError,
@@ -426,14 +425,7 @@ class _Copy:
             return
         if ledger.empty_directories_skipped or not source_path.strip("/"):
             return
-        try:
-            async with aclosing(self._source.scan(source_path)) as entries:
-                async for entry in entries:
-                    if not entry.is_dir:
-                        return  # written since the scan
-            await self._source.rmtree(source_path)
-        except NotFound:
-            return  # it went with its last file
+        await self._source.remove_empty_directories(source_path)
 
 
 def _unchanged(copied: FileStat, now: FileStat) -> bool:

@@ -16,7 +16,7 @@ from entrepot.errors import (
     UnsupportedOperation,
 )
 from entrepot.flavors.local.copying import Check, copy_into
-from entrepot.flavors.local.directories import Directory, Tree, split_key
+from entrepot.flavors.local.directories import Directory, Tree, join_key, split_key
 from entrepot.flavors.local.faults import LinkRefused, failure, telling, typed_from
 from entrepot.flavors.local.records import shown
 from entrepot.flavors.local.temporaries import PERMISSIONS
@@ -200,6 +200,33 @@ def remove_tree(tree: Tree, key: str, *, check: Check) -> None:
             uri=tree.path(key),
             failures=shown_failures,
         )
+
+
+def remove_empty_directories(tree: Tree, key: str, *, check: Check) -> None:
+    """Remove a directory and those below it, each only if it is empty: the system decides, at that very moment.
+
+    Links, and files that listings leave out, keep their directories.
+    """
+    pending: list[tuple[str, bool]] = [(key, False)]
+    while pending:
+        check()
+        here, emptied = pending.pop()
+        parent, name = split_key(here)
+        with telling("remove_empty_directories", tree.path(here)):
+            try:
+                if not emptied:
+                    with tree.open(here) as directory:
+                        below = [entry.name for entry in directory.entries() if entry.is_dir(follow_symlinks=False)]
+                    pending.append((here, True))
+                    pending.extend((join_key(here, one), False) for one in below)
+                elif name:
+                    with tree.open(parent) as directory:
+                        directory.remove_empty(name)
+            except (FileNotFoundError, NotADirectoryError, LinkRefused):
+                continue  # it went, or something else took its place
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
 
 
 class _Removal:

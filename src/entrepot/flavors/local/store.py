@@ -249,6 +249,11 @@ class LocalArtifactStore(BaseArtifactStore):
             raise InvalidPath("this is the whole store; say allow_root=True to empty it", operation="rmtree", uri=uri)
         await interruptible(lambda check: moves.remove_tree(self._tree, key, check=check))
 
+    async def remove_empty_directories(self, path: StrPath) -> None:
+        """Remove a directory and those below it, each only while it is empty. Cost: one hop."""
+        key = self._key(path, "remove_empty_directories")
+        await interruptible(lambda check: moves.remove_empty_directories(self._tree, key, check=check))
+
     async def listdir(self, path: StrPath = "") -> list[str]:
         key, uri = self._located(path, "listdir")
         with telling("listdir", uri):
