@@ -134,13 +134,12 @@ class _Place:
 class _Call(Generic[T]):
     """One coroutine handed to the background loop, and the lock on which its caller waits."""
 
-    __slots__ = ("_done", "_error", "_interrupted", "_make", "_task", "finished")
+    __slots__ = ("_done", "_error", "_make", "_task", "finished")
 
     def __init__(self, make: Make[T]) -> None:
         self._make = make
         self._task: asyncio.Task[T] | None = None
         self._error: BaseException | None = None
-        self._interrupted = False
         self._done = threading.Lock()
         self._done.acquire()
         self.finished = False
@@ -155,17 +154,16 @@ class _Call(Generic[T]):
             self._finish(None)
             return
         self._task.add_done_callback(self._finish)
-        if self._interrupted:
-            self._task.cancel()
 
     def _finish(self, _task: asyncio.Task[T] | None) -> None:
         self.finished = True
         self._done.release()
 
     def cancel(self) -> None:
-        self._interrupted = True
         if self._task is not None:
             self._task.cancel()
+        elif not self.finished:  # callbacks come in order: the interrupt was faster, and it was never posted
+            self._finish(None)
 
     # -- on the caller's
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -361,6 +361,31 @@ def test_an_interrupt_is_not_lost_where_the_operation_ends_well(plain: PlainStor
 
     with pytest.raises(KeyboardInterrupt):
         SyncArtifactStore(Stubborn()).exists("a")
+
+
+def test_an_interrupt_before_a_call_reaches_the_loop_ends_it(
+    store: SyncArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    background = BRIDGE.background()
+    post = background._post
+    posted: list[object] = []
+
+    def interrupted(callback: Callable[[], object]) -> None:
+        posted.append(callback)
+        if len(posted) == 1:
+            raise KeyboardInterrupt
+        post(callback)
+
+    monkeypatch.setattr(background, "_post", interrupted)
+    ended = threading.Event()
+
+    def call() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            next(store.scan())
+        ended.set()
+
+    threading.Thread(target=call, daemon=True).start()
+    assert ended.wait(20)
 
 
 def test_a_handler_of_the_program_that_raises_is_respected(store: SyncArtifactStore, plain: PlainStore) -> None:
