@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import os
 import random
+import stat
 import sys
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -306,6 +308,32 @@ async def test_rmtree_reports_what_stays_and_removes_the_rest(
 
 
 @posix
+async def test_rmtree_works_where_the_system_tells_no_kinds_with_the_names(
+    store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then an entry looks at its file itself, relative to the descriptor of the directory that was listed."""
+    (Path(store.path) / "dir" / "sub").mkdir(parents=True)
+    (Path(store.path) / "dir" / "sub" / "f").write_bytes(b"x")
+    real = os.scandir
+
+    class Entry:
+        def __init__(self, fd: int, name: str) -> None:
+            self.fd, self.name = fd, name
+
+        def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+            return stat.S_ISDIR(os.stat(self.name, dir_fd=self.fd, follow_symlinks=follow_symlinks).st_mode)
+
+    @contextmanager
+    def scandir(fd: int) -> Iterator[Iterator[Entry]]:
+        with real(fd) as entries:
+            yield (Entry(fd, entry.name) for entry in entries)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", scandir)
+        await store.rmtree("dir")
+    assert not (Path(store.path) / "dir").exists()
+
+
 async def test_depth_costs_neither_stack_nor_descriptors(store: LocalArtifactStore) -> None:
     depth = 150
     os.makedirs(store.path)

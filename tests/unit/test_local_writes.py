@@ -1,6 +1,7 @@
 """How the local store writes: whole or not at all, durable as asked, without litter whatever goes wrong."""
 
 # ruff: noqa: ASYNC221, ASYNC222, ASYNC240  # tests look at the disk itself, and nothing else runs on their loop
+# ruff: noqa: ASYNC110  # what a thread does to the disk is seen by looking again
 # ruff: noqa: PT012  # leaving a writer by an exception is what is tested
 # ruff: noqa: PLW1510  # the exit code is asserted on
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import io
 import multiprocessing
 import os
 import pickle
@@ -32,7 +34,7 @@ from entrepot.errors import (
     StoreError,
     UnsupportedOperation,
 )
-from entrepot.flavors.local import LocalArtifactStore
+from entrepot.flavors.local import LocalArtifactStore, writes
 from entrepot.models import MIB, CopyItem, FileStat, WriteItem, WriteOptions
 from entrepot.paths import TEMPORARY_PREFIX
 
@@ -167,7 +169,7 @@ _ON_A_SMALL_DISK = """
 import asyncio, sys
 from pathlib import Path
 from entrepot.errors import NoSpace
-from entrepot.flavors.local import LocalArtifactStore
+from entrepot.flavors.local import LocalArtifactStore, writes
 from entrepot.models import CopyItem, WriteItem, WriteOptions
 
 place, data = Path(sys.argv[1]), b"x" * 2**21
@@ -274,7 +276,7 @@ async def test_a_directory_that_may_not_be_written_is_told(tmp_path: Path) -> No
     script = """
 import asyncio, os, sys
 from entrepot.errors import PermissionDenied
-from entrepot.flavors.local import LocalArtifactStore
+from entrepot.flavors.local import LocalArtifactStore, writes
 store = LocalArtifactStore(sys.argv[1])
 asyncio.run(store.exists(""))  # imports what it needs while this user may read it
 if os.getuid() == 0:
@@ -378,6 +380,108 @@ async def test_a_write_whose_task_is_cancelled_by_asyncio_leaves_old_or_new(
                 gc.collect()
                 await anyio.sleep(0.01)
         Path(store.path, "dir", "f").write_bytes(b"old")
+
+
+@pytest.mark.parametrize("name", [name for name in WRITES if name != "appended"])
+async def test_a_thread_that_a_cancelled_task_left_behind_publishes_nothing(
+    store: LocalArtifactStore, old: dict[str, bytes], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncing, go_on = threading.Event(), threading.Event()
+
+    def slowly(descriptor: int) -> None:
+        syncing.set()
+        assert go_on.wait(20)
+
+    monkeypatch.setattr(writes, "sync_descriptor", slowly)
+    task = asyncio.ensure_future(WRITES[name](store, b"new"))
+    assert await anyio.to_thread.run_sync(syncing.wait, 20)
+    task.cancel()
+    (error,) = await asyncio.gather(task, return_exceptions=True)
+    assert isinstance(error, asyncio.CancelledError)
+    go_on.set()
+    with anyio.fail_after(20):
+        while any(TEMPORARY_PREFIX in path for path in everything_below(store.path)):
+            await anyio.sleep(0.01)
+    assert everything_below(store.path) == old
+
+
+async def test_a_large_file_that_there_is_no_room_for_leaves_nothing(
+    store: LocalArtifactStore, old: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "truncate", _full)
+    with pytest.raises(NoSpace):
+        async with store.open_parts("dir/f", 20 * MIB, WriteOptions()):
+            pass
+    assert everything_below(store.path) == old
+
+
+async def test_a_read_that_was_cancelled_does_not_disturb_the_next(
+    store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(store.path).mkdir()
+    Path(store.path, "f").write_bytes(b"a" * MIB + b"b" * MIB)
+    reading, go_on, has_read = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if reading.is_set():
+                return super().read(size)
+            reading.set()
+            assert go_on.wait(20)
+            try:
+                return super().read(size)
+            finally:
+                has_read.set()
+
+        def seek(self, offset: int, whence: int = 0) -> int:
+            try:
+                return super().seek(offset, whence)
+            finally:
+                if offset:  # the second read: now the first one goes on, and moves the position
+                    go_on.set()
+                    assert has_read.wait(20)
+
+    monkeypatch.setattr(io, "FileIO", Slow)
+    async with store.open("f", "rb") as file:
+        first = asyncio.ensure_future(file.read(MIB))
+        assert await anyio.to_thread.run_sync(reading.wait, 20)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await file.seek(MIB)
+        second = asyncio.ensure_future(file.read(MIB))
+        await anyio.to_thread.run_sync(go_on.wait, 0.2)
+        go_on.set()
+        assert await second == b"b" * MIB
+
+
+async def test_a_reader_that_is_closed_during_a_read_keeps_its_descriptor_until_the_read_ends(
+    store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(store.path).mkdir()
+    Path(store.path, "f").write_bytes(b"a" * MIB)
+    reading, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            reading.set()
+            assert go_on.wait(20)
+            assert not self.closed
+            return super().read(size)
+
+        def close(self) -> None:
+            super().close()
+            closed.set()
+
+    monkeypatch.setattr(io, "FileIO", Slow)
+    file = await store.open("f", "rb")
+    first = asyncio.ensure_future(file.read(MIB))
+    assert await anyio.to_thread.run_sync(reading.wait, 20)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await file.close()
+    assert not closed.is_set()
+    go_on.set()
+    assert await anyio.to_thread.run_sync(closed.wait, 20)
 
 
 async def test_a_writer_that_failed_publishes_nothing_at_close(
@@ -554,7 +658,7 @@ async def test_a_part_of_the_wrong_size_is_refused(store: LocalArtifactStore) ->
 def test_sixty_four_descriptors_are_enough_for_a_thousand_files(tmp_path: Path) -> None:
     script = """
 import asyncio, os, resource, sys
-from entrepot.flavors.local import LocalArtifactStore
+from entrepot.flavors.local import LocalArtifactStore, writes
 from entrepot.models import CopyItem, WriteItem
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 source, target = LocalArtifactStore(sys.argv[1] + "/a"), LocalArtifactStore(sys.argv[1] + "/b")

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from entrepot.errors import InvalidPath, SourceChanged, StoreError
-from entrepot.flavors.local.copying import Check, copy_into
+from entrepot.flavors.local.copying import copy_into
 from entrepot.flavors.local.directories import Cursor, Directory, Tree, join_key, split_key
 from entrepot.flavors.local.faults import failure, typed_from
+from entrepot.flavors.local.hops import Check
 from entrepot.flavors.local.records import require_listed, require_unchanged, shown
 from entrepot.flavors.local.temporaries import sweep
 from entrepot.flavors.local.writes import Temporary, look_before_writing, plan_publication
@@ -223,7 +224,7 @@ def write_many(
         draft = writer.temporary(place, item.options, None, None)
         try:
             draft.write(item.data)
-            return FileStat(tree.path(join_key(*place)), draft.commit().st_size)
+            return FileStat(tree.path(join_key(*place)), draft.commit(check).st_size)
         except BaseException:
             draft.discard()
             raise
@@ -270,7 +271,7 @@ def copy_many(
                 draft = writer.temporary(place, item.options, mode, mtime_ns)
                 try:
                     copy_into(draft, descriptor, before, uri=item.source.uri, check=check)
-                    return FileStat(tree.path(join_key(*place)), draft.commit().st_size)
+                    return FileStat(tree.path(join_key(*place)), draft.commit(check).st_size)
                 except BaseException:
                     draft.discard()
                     raise

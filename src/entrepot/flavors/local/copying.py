@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from typing import Final
 
 from entrepot.errors import SourceChanged
+from entrepot.flavors.local.hops import Check
 from entrepot.flavors.local.records import require_unchanged
 from entrepot.flavors.local.writes import Temporary, write_all
 from entrepot.models import KIB, MIB
@@ -20,9 +20,6 @@ _SMALL: Final = 64 * KIB
 _NOT_IN_KERNEL: Final = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY}
 )
-
-Check = Callable[[], None]
-"""Called now and then in long work; raises where the task that waits for it was cancelled."""
 
 
 def copy_into(draft: Temporary, source: int, before: os.stat_result, *, uri: str, check: Check) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from anyio import from_thread, to_thread
 
-from entrepot.flavors.local.copying import Check
-
 T = TypeVar("T")
+
+Check: TypeAlias = Callable[[], None]
+"""Called now and then in long work, and before its outcome is seen; raises where the task that waits for it was
+cancelled.
+"""
 
 
 class _Stopped(BaseException):

@@ -15,9 +15,10 @@ from entrepot.errors import (
     StoreError,
     UnsupportedOperation,
 )
-from entrepot.flavors.local.copying import Check, copy_into
+from entrepot.flavors.local.copying import copy_into
 from entrepot.flavors.local.directories import Directory, Tree, join_key, split_key
 from entrepot.flavors.local.faults import LinkRefused, failure, telling, typed_from
+from entrepot.flavors.local.hops import Check
 from entrepot.flavors.local.records import shown
 from entrepot.flavors.local.temporaries import PERMISSIONS
 from entrepot.flavors.local.writes import Publication, Temporary, look_before_writing, move_exclusively
@@ -43,7 +44,7 @@ def copy_file(tree: Tree, src: str, dst: str, *, overwrite: bool, durable: bool,
             draft = _draft(tree, dst, exclusive=not overwrite, durable=durable, mode=before.st_mode)
             try:
                 copy_into(draft, descriptor, before, uri=tree.path(src), check=check)
-                draft.commit()
+                draft.commit(check)
             except BaseException:
                 draft.discard()
                 raise
@@ -254,13 +255,15 @@ class _Removal:
         below = []
         try:
             with self._tree.open(key) as directory:
-                for entry in list(directory.entries()):
-                    path = f"{key}/{entry.name}" if key else entry.name
-                    if entry.is_dir(follow_symlinks=False):
+                # What an entry is may have to be asked for, which works only while its directory is being listed.
+                entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in directory.entries()]
+                for name, is_dir in entries:
+                    path = join_key(key, name)
+                    if is_dir:
                         below.append(path)
                         continue
                     try:
-                        directory.unlink(entry.name)
+                        directory.unlink(name)
                     except FileNotFoundError:
                         continue
                     except OSError as error:

@@ -21,7 +21,7 @@ from entrepot.flavors.local import bulk, moves
 from entrepot.flavors.local.addresses import absolute_root, key_below
 from entrepot.flavors.local.directories import Tree, split_key
 from entrepot.flavors.local.faults import failure, telling
-from entrepot.flavors.local.hops import acquire, interruptible
+from entrepot.flavors.local.hops import Check, acquire, interruptible
 from entrepot.flavors.local.listing import Matches, Scan, list_names
 from entrepot.flavors.local.records import fingerprint, record
 from entrepot.flavors.local.streams import LocalPartWriter, LocalReader, LocalWriter
@@ -204,17 +204,17 @@ class LocalArtifactStore(BaseArtifactStore):
         """Write a whole file in one step. Cost: one hop."""
         key, uri = self._located(path, "write_bytes")
 
-        def write() -> FileStat:
+        def write(check: Check) -> FileStat:
             draft = self._draft(key, options or NO_OPTIONS)
             try:
                 draft.write(data)
-                return record(uri, draft.commit())
+                return record(uri, draft.commit(check))
             except BaseException:
                 draft.discard()
                 raise
 
         with telling("write_bytes", uri):
-            return await to_thread.run_sync(write)
+            return await interruptible(write)
 
     async def copyfile(self, src: StrPath, dst: StrPath, overwrite: bool = False) -> None:
         source, target = self._key(src, "copyfile"), self._key(dst, "copyfile")
@@ -384,7 +384,7 @@ class LocalArtifactStore(BaseArtifactStore):
         try:
             writer = LocalPartWriter(uri, size_bytes, draft, self.limits)
             yield writer
-            await to_thread.run_sync(writer.publish)
+            await interruptible(writer.publish)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(draft.discard)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
@@ -15,6 +16,7 @@ from anyio import to_thread
 from entrepot.errors import SourceChanged, StoreClosed
 from entrepot.files import BinaryReader, BinaryWriter, PartWriter
 from entrepot.flavors.local.faults import telling
+from entrepot.flavors.local.hops import Check, interruptible
 from entrepot.flavors.local.records import record
 from entrepot.flavors.local.writes import Draft, Temporary
 from entrepot.models import KIB, MIB, Buffer, FileStat, Limits
@@ -33,6 +35,8 @@ class LocalReader(BinaryReader):
     def __init__(self, name: str, descriptor: int) -> None:
         self.name = name
         self._raw = io.FileIO(descriptor, "rb")
+        # A thread that a cancelled task left behind may still be reading, while the next one begins or all is closed.
+        self._lock = threading.Lock()
         self._position = 0
         self._buffer = b""
         self._buffer_start = 0
@@ -65,6 +69,15 @@ class LocalReader(BinaryReader):
         return self._buffer[:size]
 
     def _read_at(self, start: int, size: int) -> bytes:
+        try:
+            with self._lock:
+                self._require_open()
+                return self._read_alone(start, size)
+        finally:
+            if self.closed:
+                self._release()
+
+    def _read_alone(self, start: int, size: int) -> bytes:
         self._raw.seek(start)
         if size < 0:
             return self._raw.readall()
@@ -108,10 +121,18 @@ class LocalReader(BinaryReader):
     def _close(self) -> None:
         self.closed = True
         self._buffer = b""
-        self._raw.close()
+        self._release()
+
+    def _release(self) -> None:
+        """Release the descriptor; where a thread is reading, it does so itself, as soon as it has read."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._raw.close()
+            finally:
+                self._lock.release()
 
     def __del__(self) -> None:
-        if hasattr(self, "_raw"):
+        if hasattr(self, "_lock"):
             self._close()
 
     def _require_open(self) -> None:
@@ -174,16 +195,16 @@ class LocalWriter(BinaryWriter):
         self.closed = True
         try:
             with telling("close", self.name):
-                await to_thread.run_sync(self._flush_and_commit)
+                await interruptible(self._flush_and_commit)
         except BaseException:
             self._draft.discard()
             raise
 
-    def _flush_and_commit(self) -> os.stat_result:
+    def _flush_and_commit(self, check: Check) -> os.stat_result:
         pending, self._pending = self._pending, bytearray()
         if pending:
             self._draft.write(pending)
-        return self._draft.commit()
+        return self._draft.commit(check)
 
     async def abort(self) -> None:
         """Drop what was written, leave what was there before; harmless twice."""
@@ -232,7 +253,7 @@ class LocalPartWriter(PartWriter):
             await to_thread.run_sync(self._draft.write_at, data, offset)
         self._missing.discard(number)
 
-    def publish(self) -> None:
+    def publish(self, check: Check) -> None:
         """Move the whole file into place; blocks. Raises SourceChanged where a part is missing."""
         if self._missing:
             raise SourceChanged(
@@ -241,7 +262,7 @@ class LocalPartWriter(PartWriter):
                 uri=self._name,
             )
         with telling("open_parts", self._name):
-            self._result = record(self._name, self._draft.commit())
+            self._result = record(self._name, self._draft.commit(check))
 
     def result(self) -> FileStat:
         """What is there now; only after a clean exit."""

@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from entrepot.errors import StoreClosed, UnsupportedOperation
 from entrepot.flavors.local.directories import Directory, sync_descriptor
 from entrepot.flavors.local.faults import failure
+from entrepot.flavors.local.hops import Check
 from entrepot.flavors.local.temporaries import PERMISSIONS, create
 from entrepot.models import Buffer, WriteOptions
 
@@ -144,11 +145,14 @@ class Draft(ABC):
         finally:
             self._leave()
 
-    def commit(self) -> os.stat_result:
-        """Make what was written the file's content, in one step; the file's status. A failure discards."""
+    def commit(self, check: Check) -> os.stat_result:
+        """Make what was written the file's content, in one step; the file's status. A failure discards.
+
+        check: called right before that step, so that what nobody waits for any more is not published.
+        """
         self._enter()
         try:
-            done = self._commit()
+            done = self._commit(check)
             self._ended = True
             return done
         except BaseException:
@@ -165,7 +169,7 @@ class Draft(ABC):
     @abstractmethod
     def _write(self, data: Buffer) -> None: ...
     @abstractmethod
-    def _commit(self) -> os.stat_result: ...
+    def _commit(self, check: Check) -> os.stat_result: ...
     @abstractmethod
     def _drop(self) -> None: ...
 
@@ -200,7 +204,11 @@ class Temporary(Draft):
         self.size_bytes = 0 if size_bytes is None else size_bytes
         super().__init__()
         if size_bytes:
-            os.truncate(self.descriptor, size_bytes)
+            try:
+                os.truncate(self.descriptor, size_bytes)
+            except BaseException:
+                self.discard()
+                raise
 
     def _write(self, data: Buffer) -> None:
         self.size_bytes += write_all(self.descriptor, data)
@@ -221,7 +229,7 @@ class Temporary(Draft):
         finally:
             self._leave()
 
-    def _commit(self) -> os.stat_result:
+    def _commit(self, check: Check) -> os.stat_result:
         wanted = self._publication
         status = os.fstat(self.descriptor)
         if status.st_size != self.size_bytes:
@@ -232,6 +240,7 @@ class Temporary(Draft):
             self._directory.set_time(self._name, self.descriptor, wanted.mtime_ns)
         if wanted.sync_file:
             sync_descriptor(self.descriptor)
+        check()
         done = self._publish(status)
         if wanted.sync_directory:
             self._directory.sync()
@@ -309,9 +318,10 @@ class Appending(Draft):
             self.size_bytes += written
             rest = rest[written:]
 
-    def _commit(self) -> os.stat_result:
+    def _commit(self, check: Check) -> os.stat_result:
         if self._sync_file:
             sync_descriptor(self.descriptor)
+        check()
         status = os.fstat(self.descriptor)
         closing, self.descriptor = self.descriptor, -1
         os.close(closing)
