@@ -16,7 +16,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from entrepot.blocking import SyncArtifactStore
-    from entrepot.contract import BaseArtifactStore, StackComponent, StackComponentType
+    from entrepot.components import StackComponent, StackComponentType
+    from entrepot.contract import BaseArtifactStore
     from entrepot.errors import NotFound, StoreError
     from entrepot.flavors.local import LocalArtifactStore
     from entrepot.flavors.memory import MemoryArtifactStore
@@ -36,8 +37,8 @@ _HOMES = {
     "MemoryArtifactStore": "entrepot.flavors.memory",
     "NotFound": "entrepot.errors",
     "S3ArtifactStore": "entrepot.flavors.s3.store",
-    "StackComponent": "entrepot.contract",
-    "StackComponentType": "entrepot.contract",
+    "StackComponent": "entrepot.components",
+    "StackComponentType": "entrepot.components",
     "StoreError": "entrepot.errors",
     "SyncArtifactStore": "entrepot.blocking",
     "WriteOptions": "entrepot.models",

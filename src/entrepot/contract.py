@@ -1,4 +1,4 @@
-"""The contract: what a stack component is, and what every artifact store can do.
+"""The contract: what every artifact store can do.
 
 A user replaces the local store by any other flavor and changes no code. A rule holds for every flavor, or it is a
 declared capability. `entrepot.testing` has the same rules as tests.
@@ -6,16 +6,14 @@ declared capability. `entrepot.testing` has the same rules as tests.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from enum import StrEnum
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, TypeAlias, overload
 
 from entrepot import batches
+from entrepot.components import StackComponent, StackComponentType
 from entrepot.errors import ConfigurationError, NotFound, PreconditionFailed, StoreError, UnsupportedOperation
 from entrepot.files import (
     BinaryReader,
@@ -45,92 +43,6 @@ WriteTextMode: TypeAlias = Literal["w", "wt", "tw", "x", "xt", "tx", "a", "at", 
 ReadBinaryMode: TypeAlias = Literal["rb", "br"]
 WriteBinaryMode: TypeAlias = Literal["wb", "bw", "xb", "bx", "ab", "ba"]
 WriteMode: TypeAlias = Literal["w", "x", "a"]
-
-HIDDEN = "***"
-"""What stands in place of a secret wherever a configuration is shown."""
-
-
-class StackComponentType(StrEnum):
-    """The kinds of component that a stack is made of."""
-
-    ARTIFACT_STORE = "artifact_store"
-    ORCHESTRATOR = "orchestrator"
-
-
-class StackComponent:
-    """One configured component of a stack.
-
-    A subclass names its `FLAVOR` and its `CONFIG`: a frozen dataclass, or a pydantic model where there are secrets.
-    """
-
-    TYPE: ClassVar[StackComponentType]
-    FLAVOR: ClassVar[str]
-    CONFIG: ClassVar[type[Any]]
-
-    def __init__(self, **configuration: Any) -> None:
-        self.config: Any = self.configure(configuration)
-
-    @classmethod
-    def configuration_keys(cls) -> tuple[str, ...]:
-        """The names of the keys that this flavor takes."""
-        fields = getattr(cls.CONFIG, "model_fields", None)
-        return tuple(fields) if fields is not None else tuple(f.name for f in dataclasses.fields(cls.CONFIG))
-
-    @classmethod
-    def configure(cls, values: Mapping[str, Any]) -> Any:
-        """The checked configuration.
-
-        Raises ConfigurationError, which names the nearest key for an unknown one and never shows a value.
-        """
-        known = cls.configuration_keys()
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-                raise ConfigurationError(f"flavor {cls.FLAVOR!r} has no option {key!r}; {hint}")
-        try:
-            return cls.CONFIG(**values)
-        except StoreError:
-            raise
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"flavor {cls.FLAVOR!r}: {_configuration_fault(error)}") from None
-
-    def describe(self) -> dict[str, Any]:
-        """The configuration as shown to people: secrets as `***`, unset keys left out."""
-        return {key: value for key, value in self._shown() if value is not None}
-
-    def _shown(self) -> Iterable[tuple[str, Any]]:
-        for key in self.configuration_keys():
-            value = getattr(self.config, key)
-            yield key, HIDDEN if _is_secret(value) else value
-
-    def _public_configuration(self) -> dict[str, Any]:
-        """The configuration without its secrets: what a pickle carries."""
-        return {key: value for key, value in self._shown() if value != HIDDEN and value is not None}
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{key}={value!r}" for key, value in self.describe().items())
-        return f"{type(self).__name__}({shown})"
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _rebuild, (type(self), self._public_configuration())
-
-
-def _rebuild(kind: type[StackComponent], configuration: dict[str, Any]) -> StackComponent:
-    return kind(**configuration)
-
-
-def _is_secret(value: object) -> bool:
-    return hasattr(value, "get_secret_value")
-
-
-def _configuration_fault(error: Exception) -> str:
-    """What is wrong, without the value that was given: it may be a secret."""
-    errors = getattr(error, "errors", None)
-    if errors is None:
-        return str(error)
-    rows = errors(include_input=False, include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, row['loc'])) or 'configuration'}: {row['msg']}" for row in rows)
 
 
 class BaseArtifactStore(StackComponent, ABC):

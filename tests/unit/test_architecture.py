@@ -15,6 +15,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "entrepot"
 RANKS = {
     "errors": 0,
     "models": 0,
+    "components": 1,
     "paths": 1,
     "patterns": 1,
     "files": 2,

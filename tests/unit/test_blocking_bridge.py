@@ -96,6 +96,7 @@ def test_nothing_public_is_missing() -> None:
         "part_checksum",
         "read_batch",
         "read_part",
+        "remove_empty_directories",
         "write_batch",
     }
     public = {name for name in dir(BaseArtifactStore) if not name.startswith("_") and not name.isupper()}

@@ -15,7 +15,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from entrepot.contract import StackComponentType
+from entrepot.components import StackComponentType
 from entrepot.errors import ConfigurationError, NotFound, StoreError
 from entrepot.paths import scheme_of
 from entrepot.testing.rules import LARGE, StoreRules
