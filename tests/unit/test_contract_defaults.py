@@ -222,7 +222,8 @@ class DictStore(BaseArtifactStore):
         source = self._directory(src, "rename")
         if not source or target == source or target.startswith(f"{source}/"):
             raise InvalidPath("a directory cannot be moved into itself", operation="rename", uri=self._uri(source))
-        if target in place.files or target in place.directories:
+        below = [key for key in (*place.files, *place.directories) if key.startswith(f"{target}/")]
+        if target in place.files or below or (target in place.directories and not overwrite):
             raise AlreadyExists(operation="rename", uri=self._uri(target))
         self._make_parents(target, "rename")
 
