@@ -127,7 +127,7 @@ async def test_throttling_counts_only_against_the_deadline(make: Callable[..., R
 
 async def test_throttling_does_not_use_up_the_attempts_of_other_failures(make: Callable[..., RetryPolicy]) -> None:
     attempt = Failing(*[Throttled(retry_after_s=0) for _ in range(20)], *[ServiceUnavailable() for _ in range(5)])
-    assert await retrying(make(), attempt) == "done"
+    assert await retrying(make(deadline_s=1e6), attempt) == "done"
 
 
 async def test_a_wait_that_the_service_asks_for_is_kept_up_to_a_minute(
@@ -135,6 +135,11 @@ async def test_a_wait_that_the_service_asks_for_is_kept_up_to_a_minute(
 ) -> None:
     await retrying(make(), Failing(Throttled(retry_after_s=7), Throttled(retry_after_s=3600)))
     assert time.slept_s == [7, 60]
+
+
+async def test_a_service_that_asks_for_no_wait_gets_the_usual_one(make: Callable[..., RetryPolicy], time: Time) -> None:
+    await retrying(make(), Failing(*[Throttled(retry_after_s=0) for _ in range(3)]))
+    assert time.slept_s == [1, 2, 4]
 
 
 async def test_no_wait_begins_that_would_end_after_the_deadline(make: Callable[..., RetryPolicy], time: Time) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -235,6 +236,36 @@ async def test_keys_that_could_not_be_deleted_are_told_and_passing_ones_tried_ag
     assert b"<Key>a</Key>" not in bytes(transport.requests[1].body)
 
 
+async def test_a_reply_that_blames_other_keys_deletes_none_of_them() -> None:
+    row = "<Error><Key>theirs</Key><Code>InternalError</Code><Message>m</Message></Error>"
+    client, transport = client_of(Reply(body=xml("DeleteResult", row)))
+    with pytest.raises(BadResponse):
+        await client.delete_many(["a"])
+    assert not any(b"theirs" in bytes(request.body) for request in transport.requests)
+
+
+@pytest.mark.parametrize(
+    ("root", "marker", "run"),
+    [
+        ("ListPartsResult", "<NextPartNumberMarker>{}</NextPartNumberMarker>", lambda c: c.list_parts(UPLOAD)),
+        (
+            "ListMultipartUploadsResult",
+            "<NextKeyMarker>{}</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>",
+            lambda c: c.list_uploads(),
+        ),
+    ],
+)
+@pytest.mark.parametrize("markers", [[""], ["1"], ["1", "2"]])
+async def test_a_listing_that_goes_in_circles_is_an_error(
+    root: str, marker: str, run: Callable[[S3Client], Any], markers: list[str]
+) -> None:
+    pages = [Reply(body=xml(root, f"<IsTruncated>true</IsTruncated>{marker.format(one)}")) for one in markers * 20]
+    client, transport = client_of(*pages)
+    with pytest.raises(BadResponse):
+        await run(client)
+    assert len(transport.requests) <= 4
+
+
 # ---- reading -----------------------------------------------------------------------------------------------
 
 BIG = bytes(range(256)) * (8 * MIB // 256)
@@ -279,6 +310,68 @@ async def test_without_an_etag_a_broken_read_begins_again() -> None:
     client, transport = client_of(serving(BIG, [4 * MIB]))
     assert bytes((await client.get("k")).data) == BIG
     assert "range" not in dict(transport.requests[1].headers)
+
+
+@pytest.mark.parametrize("etag", [BIG_ETAG, None])
+async def test_a_body_that_ends_early_yet_cleanly_uses_up_attempts(etag: str | None) -> None:
+    head = {"etag": f'"{etag}"'} if etag else {}
+    whole = Reply(200, {**head, "content-length": str(len(BIG))}, BIG[: 2 * MIB])
+    client, transport = client_of(whole)
+    with pytest.raises(BadResponse):
+        await client.get("k")
+    assert len(transport.requests) == 3
+
+
+async def test_without_an_etag_nothing_is_progress_as_all_is_read_anew() -> None:
+    client, transport = client_of(serving(BIG, [4 * MIB] * 100))
+    with pytest.raises(ConnectionFailed):
+        await client.get("k")
+    assert len(transport.requests) == 3
+
+
+async def test_an_object_that_is_cut_short_while_it_is_read_is_read_anew() -> None:
+    client, _ = client_of(
+        Reply(200, {"etag": f'"{BIG_ETAG}"'}, BIG, cut=4 * MIB),
+        Reply(416),
+        Reply(200, QUOTED, HELLO),
+    )
+    assert bytes((await client.get("k")).data) == HELLO
+
+
+async def test_a_whole_read_that_is_refused_as_a_range_is_an_error() -> None:
+    client, _ = client_of(Reply(416))
+    with pytest.raises(BadResponse):
+        await client.get("k")
+
+
+async def test_no_more_is_read_than_was_announced() -> None:
+    limits: list[int | None] = []
+
+    class Noting(CannedTransport):
+        def send(self, request: Request) -> Any:
+            sent = super().send(request)
+
+            @asynccontextmanager
+            async def exchange() -> Any:
+                async with sent as response:
+                    read = response.read
+
+                    async def noting(limit: int | None = None) -> bytes:
+                        limits.append(limit)
+                        return await read(limit)
+
+                    response.read = noting  # type: ignore[method-assign]
+                    yield response
+
+            return exchange()
+
+    client, _ = client_of()
+    assert isinstance(client, S3WireClient)
+    client._transport = Noting(Reply(206, {**QUOTED, "content-range": "bytes 0-4/5"}, HELLO * 1000))
+    with pytest.raises(BadResponse):
+        await client.get("k", byte_range=ByteRange(0, 9))
+    assert limits
+    assert set(limits) == {5}
 
 
 async def test_an_object_that_changes_between_two_replies_is_read_anew_and_whole() -> None:

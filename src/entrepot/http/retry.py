@@ -42,12 +42,15 @@ class RetryPolicy:
         return self.unreachable_attempts if isinstance(error, Unreachable) else self.max_attempts
 
     def delay_s(self, failures: int, error: StoreError) -> float:
-        """Full jitter before the next attempt, after that many failures (1-based) of one kind."""
+        """Before the next attempt, after that many failures (1-based) of one kind: full jitter, or what was asked for.
+
+        A service that asks for a shorter wait gets the jitter: `Retry-After: 0` must not become a loop without pause.
+        """
+        base_s, asked_s = self.base_s, 0.0
         if isinstance(error, Throttled):
-            if error.retry_after_s is not None:
-                return min(self.retry_after_cap_s, error.retry_after_s)
-            return self.rng.uniform(0, min(self.cap_s, self.throttle_base_s * 2 ** min(failures - 1, 16)))
-        return self.rng.uniform(0, min(self.cap_s, self.base_s * 2 ** min(failures - 1, 16)))
+            base_s, asked_s = self.throttle_base_s, error.retry_after_s or 0.0
+        jitter_s = self.rng.uniform(0, min(self.cap_s, base_s * 2 ** min(failures - 1, 16)))
+        return max(jitter_s, min(self.retry_after_cap_s, asked_s))
 
 
 def retry_after_s(value: str | None, now: float) -> float | None:

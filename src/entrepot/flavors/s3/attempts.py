@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from entrepot.errors import AlreadyExists, ConnectionFailed, NotFound, PreconditionFailed, StoreError
 from entrepot.flavors.s3.checksums import EtagKnowledge
@@ -16,7 +16,6 @@ from entrepot.flavors.s3.download import Download
 from entrepot.flavors.s3.requests import CopySource, Digests, Settings
 from entrepot.http.retry import RetryPolicy
 from entrepot.models import (
-    MIB,
     Buffer,
     ByteRange,
     Capabilities,
@@ -38,10 +37,6 @@ OTHER_CAPABILITIES = Capabilities(
     metadata=None, content_type=None,
 )  # fmt: skip
 """A server that speaks S3: what it keeps is asked for, and conditions on copies are not relied on at all."""
-
-PROGRESS_BYTES: Final = 1 * MIB
-"""A body that broke off after at least this much has made progress: its attempts are counted anew."""
-
 
 T = TypeVar("T")
 

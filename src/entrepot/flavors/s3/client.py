@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -49,6 +49,7 @@ from entrepot.models import (
 from entrepot.objects.client import ObjectClient
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Hashable)
 _log = logging.getLogger(__name__)
 
 
@@ -85,11 +86,28 @@ class S3Client(S3Attempts):
         """The read, resumed as often as bodies that break off make progress. None: the range lies behind the end."""
         while True:
             try:
-                found = await self._retried(lambda: self._get(download))
+                found = await self._retried(lambda: self._read(download))
             except RangeOutside:
                 return None
             if found is not None:
                 return found, download
+
+    async def _read(self, download: Download) -> ObjectData | None:
+        """One attempt. What tells that the object is another since the reply before begins the read anew."""
+        try:
+            return await self._get(download)
+        except RangeOutside as error:
+            if not (download.received or download.whole):
+                raise
+            cause: Exception = error
+        except PreconditionFailed as error:
+            if download.if_match is not None:
+                raise
+            cause = error
+        download.restart()
+        raise BadResponse(
+            "the object changed while it was read", operation="get", uri=self.uri(download.key)
+        ) from cause
 
     async def _nothing(
         self, key: str, byte_range: ByteRange, if_match: str | None, into: memoryview | None
@@ -241,6 +259,10 @@ class S3Client(S3Attempts):
         async def attempt() -> None:
             nonlocal pending
             left = await self._delete_many(pending)
+            if not {one.key for one in left} <= set(pending):
+                raise BadResponse(
+                    "the service names keys that were not to be deleted", operation="delete_many", uri=self.uri("")
+                )
             passing = [one for one in left if one.code in PASSING]
             failures.extend(one for one in left if one.code not in PASSING)
             pending = [one.key for one in passing]
@@ -288,7 +310,7 @@ class S3Client(S3Attempts):
             etag, _ = await self._retried(lambda: unsure.watch(self._copy(pinned, key, options)))
         except AlreadyExists as error:
             stat = await self._found(key) if unsure.settles(error) else None
-            if stat is None or stat.etag != source_etag:
+            if stat is None or source_etag is None or stat.etag != source_etag:
                 raise
             return stat
         stat = await self.head(key)
@@ -413,24 +435,25 @@ class S3Client(S3Attempts):
             _log.debug("the upload of %s was gone already", self.uri(upload.key))
 
     async def list_parts(self, upload: Upload) -> list[Part]:
-        parts: list[Part] = []
-        marker: str | None = None
-        while True:
-            page, following = await self._retried(partial(self._list_parts, upload, marker))
-            parts += page
-            if following is None or following == marker:
-                return parts
-            marker = following
+        return await self._all_pages(partial(self._list_parts, upload), upload.key)
 
     async def list_uploads(self, prefix: str = "") -> list[Upload]:
-        uploads: list[Upload] = []
-        marker: tuple[str, str] | None = None
+        uploads = await self._all_pages(partial(self._list_uploads, prefix), prefix)
+        return [one for one in uploads if one.key.startswith(prefix)]
+
+    async def _all_pages(self, fetch: Callable[[M | None], Awaitable[tuple[list[T], M | None]]], key: str) -> list[T]:
+        """The rows of every page. Raises: BadResponse where a marker comes again, as that listing would never end."""
+        rows: list[T] = []
+        marker: M | None = None
+        seen: set[M] = set()
         while True:
-            page, following = await self._retried(partial(self._list_uploads, prefix, marker))
-            uploads += [one for one in page if one.key.startswith(prefix)]
-            if following is None or following == marker:
-                return uploads
-            marker = following
+            page, marker = await self._retried(partial(fetch, marker))
+            rows += page
+            if marker is None:
+                return rows
+            if marker in seen:
+                raise BadResponse("the service repeats a page of the listing", operation="list", uri=self.uri(key))
+            seen.add(marker)
 
     async def create_container(self) -> None:
         """As `ObjectClient.create_container`. One that exists and can be listed counts as ours. Requests: 1 or 2."""

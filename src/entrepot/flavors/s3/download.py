@@ -10,6 +10,8 @@ from entrepot.flavors.s3.replies import content_range, etag_of, stat_of
 from entrepot.models import MIB, Buffer, ByteRange, ObjectData
 
 _WHOLE_BELOW_BYTES = 1 * MIB
+_PROGRESS_BYTES = 1 * MIB
+"""A body that broke off after at least this much has made progress: its attempts are counted anew."""
 
 
 class Download:
@@ -107,31 +109,38 @@ class Download:
         elif wanted >= _WHOLE_BELOW_BYTES:
             self._body = memoryview(bytearray(wanted))
 
+    @property
+    def most(self) -> int | None:
+        """How many bytes the body of the only reply may have; None where that was not told."""
+        if self._wanted >= 0:
+            return self._wanted
+        return self._into.nbytes if self._into is not None else None
+
     def fill(self, data: bytes) -> ObjectData:
         """The result, from the whole body of the only reply."""
         if self._wanted >= 0 and len(data) != self._wanted:
             raise Unreadable(f"{len(data)} bytes where {self._wanted} were announced")
         if self._into is not None:  # its length was not announced
-            if len(data) > self._into.nbytes:
-                raise Unreadable(f"{len(data)} bytes, more than there is room for")
             self._into[: len(data)] = data
             return self._result(self._into[: len(data)])
         return self._result(data)
 
-    def advance(self, count: int) -> ObjectData | None:
-        """Take note of bytes that went where `accept` said; the result once all have come."""
-        self.received += count
-        if self.received < self._wanted:
-            return None
+    def finish(self, count: int) -> ObjectData:
+        """The result, once a reply has ended whose bytes went where `accept` said. Raises: Unreadable for too few."""
+        missing = self._wanted - self.received - count
+        if missing:
+            self.interrupted(count)
+            raise Unreadable(f"{missing} bytes less than were announced")
         assert self._body is not None
         return self._result(self._body if self._into is not None else self._body.obj)  # type: ignore[arg-type]  # our bytearray
 
-    def interrupted(self, count: int) -> None:
-        """Take note of a reply that broke off after so many good bytes."""
+    def interrupted(self, count: int) -> bool:
+        """Take note of a reply that broke off after so many good bytes; whether they are progress."""
         if self.etag is None:
             self.restart()
-        else:
-            self.received += count
+            return False
+        self.received += count
+        return count >= _PROGRESS_BYTES
 
     def _result(self, data: Buffer) -> ObjectData:
         size = self._size if self._size >= 0 else len(data)

@@ -355,7 +355,7 @@ def parse_completed(body: bytes) -> str:
 
 
 def parse_parts(body: bytes) -> tuple[list[Part], str | None]:
-    """One page of ListParts, and the marker of the next."""
+    """One page of ListParts, and the marker of the next; None after the last."""
     root = parse_xml(body, "ListPartsResult", "ListPartsResponse")
     try:
         parts = [
@@ -364,12 +364,11 @@ def parse_parts(body: bytes) -> tuple[list[Part], str | None]:
         ]
     except ValueError as error:
         raise Unreadable("a part without number or size") from error
-    more = root.get("IsTruncated") == "true"
-    return parts, root.get("NextPartNumberMarker") or None if more else None
+    return parts, root.get("NextPartNumberMarker") if root.get("IsTruncated") == "true" else None
 
 
 def parse_uploads(body: bytes) -> tuple[list[Upload], tuple[str, str] | None]:
-    """One page of ListMultipartUploads, and the markers (key, id) of the next."""
+    """One page of ListMultipartUploads, and the markers (key, id) of the next; None after the last."""
     root = parse_xml(body, "ListMultipartUploadsResult")
     decode = _name if root.get("EncodingType") == "url" else str
     uploads = [Upload(decode(row.get("Key")), row.get("UploadId")) for row in root.all("Upload")]

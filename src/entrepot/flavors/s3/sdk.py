@@ -40,7 +40,7 @@ from entrepot.errors import (
     TlsFailed,
     Unreachable,
 )
-from entrepot.flavors.s3.attempts import PROGRESS_BYTES, RangeOutside
+from entrepot.flavors.s3.attempts import RangeOutside
 from entrepot.flavors.s3.client import S3Client
 from entrepot.flavors.s3.config import S3Config
 from entrepot.flavors.s3.download import Download
@@ -179,11 +179,10 @@ class S3SdkClient(S3Client):
                 into[at : at + len(piece)] = piece
                 at += len(piece)
         except _FAILURES:
-            download.interrupted(at)
-            if at < PROGRESS_BYTES:
-                raise
-            return None
-        return download.advance(at)
+            if download.interrupted(at):
+                return None
+            raise
+        return download.finish(at)
 
     async def _put(self, key: str, data: Buffer, options: Options, digests: Digests) -> Mapping[str, str]:
         given = {**_described(options), **_conditions(options), "ContentMD5": digests.content_md5}
@@ -252,8 +251,7 @@ class S3SdkClient(S3Client):
         given = {"PartNumberMarker": int(marker)} if marker else {}
         reply = await self._call("list_parts", upload.key, {**given, **_of(upload), **self._bytes})
         parts = [Part(row["PartNumber"], row["Size"], bare_etag(row.get("ETag", ""))) for row in reply.get("Parts", ())]
-        following = reply.get("NextPartNumberMarker") if reply.get("IsTruncated") else None
-        return parts, str(following) if following else None
+        return parts, str(reply.get("NextPartNumberMarker", "")) if reply.get("IsTruncated") else None
 
     async def _list_uploads(
         self, prefix: str, marker: tuple[str, str] | None

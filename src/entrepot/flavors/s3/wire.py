@@ -9,9 +9,9 @@ from typing import Any, Final, TypeVar
 
 from entrepot.auth.aws import AwsCredentials, CredentialSource
 from entrepot.auth.sigv4 import Signer
-from entrepot.errors import BadResponse, ConnectionFailed, PreconditionFailed, StoreError, TimedOut
+from entrepot.errors import BadResponse, ConnectionFailed, StoreError, TimedOut
 from entrepot.flavors.s3 import replies
-from entrepot.flavors.s3.attempts import PROGRESS_BYTES, RangeOutside
+from entrepot.flavors.s3.attempts import RangeOutside
 from entrepot.flavors.s3.client import S3Client
 from entrepot.flavors.s3.download import Download
 from entrepot.flavors.s3.endpoint import Address
@@ -172,25 +172,18 @@ class S3WireClient(S3Client):
         async def take(response: Response) -> ObjectData | None:
             into = download.accept(response.status, response.headers)
             if into is None:
-                return download.fill(await response.read())
+                return download.fill(await response.read(download.most))
             try:
-                return download.advance(await response.readinto(into))
+                count = await response.readinto(into)
             except (ConnectionFailed, TimedOut):
-                download.interrupted(response.received)
-                if response.received < PROGRESS_BYTES:
-                    raise
-                return None
-
-        call = self._requests.get(download.key, download.span, download.etag)
-        try:
-            return await self._ask("get", download.key, call, take)
-        except PreconditionFailed as error:
-            if download.if_match is not None:
+                if download.interrupted(response.received):
+                    return None
                 raise
-            download.restart()
-            raise BadResponse(
-                "the object changed while it was read", operation="get", uri=self.uri(download.key)
-            ) from error
+            return download.finish(count)
+
+        return await self._ask(
+            "get", download.key, self._requests.get(download.key, download.span, download.etag), take
+        )
 
     async def _put(self, key: str, data: Buffer, options: WriteOptions, digests: Digests) -> Mapping[str, str]:
         call = self._requests.put(key, data, options, digests)
