@@ -196,3 +196,18 @@ async def test_a_cancellation_that_meets_an_error_is_a_cancellation() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 3, 4])
+async def test_small_files_that_were_read_never_wait_behind_large_ones_that_wait_for_memory(concurrency: int) -> None:
+    source, sink = DictStore("dict://source/root"), Hole("dict://sink/root")
+    sink.batch_items = 64  # type: ignore[misc]
+    # A part is larger than the whole memory, so it moves alone: when nothing else is held.
+    for number in range(200):
+        source.put(f"src/{number:03}/small", b"x" * 100 * KIB)
+        if number % 10 == 3:
+            source.put(f"src/{number:03}/large", bytes(9 * MIB))
+    options = replace(TREE, concurrency=concurrency, memory_bytes=1 * MIB)
+    with anyio.fail_after(20):
+        report = await copy_between(source, "src", sink, "dst", options=options)
+    assert (report.ok, report.files) == (True, 220)

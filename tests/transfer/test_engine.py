@@ -542,3 +542,51 @@ async def test_small_files_cost_few_events(sink: DictStore) -> None:
     seen: list[events.Event] = []
     await copy_between(source, "src", sink, "dst", options=TREE, on_event=seen.append)
     assert len(seen) < 300
+
+
+async def test_a_large_file_that_may_not_be_read_fails_alone(source: DictStore, sink: DictStore) -> None:
+    source.put("src/0-large", pattern(9 * MIB))
+    source.put("src/small", b"1")
+    refused = PermissionDenied("not yours", uri="dict://source/root/src/0-large")
+    source.fault = failing("read", lambda path: path == "src/0-large", refused)  # type: ignore[assignment]
+    report = await copy_between(source, "src", sink, "dst", options=TREE)
+    assert [item.reason for item in report.failed] == ["not yours"]
+    assert sink.contents() == {"dst/small": b"1"}
+
+
+@pytest.mark.parametrize("operation", ["read", "publish"])
+async def test_a_service_that_refuses_every_file_ends_the_copy(
+    source: DictStore, sink: DictStore, operation: str
+) -> None:
+    fill(source, "src", 1_000)
+    store = source if operation == "read" else sink
+    refused = PermissionDenied("refused", uri="dict://source/root/src")
+    store.fault = failing(operation, lambda path: True, refused)  # type: ignore[assignment]
+    with pytest.raises(PermissionDenied):
+        await copy_between(source, "src", sink, "dst", options=TREE)
+    assert store.journal.count(operation) < 300
+
+
+async def test_a_move_whose_source_may_not_be_removed_ends(source: DictStore, sink: DictStore) -> None:
+    fill(source, "src", 1_000)
+    refused = PermissionDenied("may not delete", uri="dict://source/root/src")
+    source.fault = failing("remove", lambda path: True, refused)  # type: ignore[assignment]
+    with pytest.raises(PermissionDenied, match="may not delete"):
+        await copy_between(source, "src", sink, "dst", options=replace(TREE, delete_source=True, verify=False))
+    assert source.journal.count("remove") < 300
+    assert len(source.files) == 1_000
+
+
+async def test_targets_that_are_left_alone_make_no_directory(source: DictStore, sink: DictStore) -> None:
+    sink.exclusive = False
+    source.put("src/a", b"new")
+    sink.put("dst/a", b"old")
+    report = await copy_between(source, "src", sink, "dst", options=replace(TREE, overwrite=False))
+    assert (report.skipped, report.directories) == (1, 0)
+    assert sink.folders == set()
+
+
+@pytest.mark.parametrize("values", [{"links": "folow"}, {"durability": "ful"}])
+def test_words_of_options_are_checked(values: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=next(iter(values))):
+        CopyOptions(**values)  # type: ignore[arg-type]

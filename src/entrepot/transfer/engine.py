@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from typing import Final, Literal, TypeAlias
 
 import anyio
 
@@ -61,7 +62,7 @@ from entrepot.transfer.plan import (
 )
 from entrepot.transfer.ports import Sink, Source
 from entrepot.transfer.report import CopyReport, FailedItem, Ledger
-from entrepot.transfer.schedule import Backlog, WriteWhole, first_error
+from entrepot.transfer.schedule import LARGE_AT_ONCE, Backlog, WriteWhole, first_error
 from entrepot.transfer.verify import SIZE, chain, require_size, require_written, strongest
 from entrepot.transfer.whole import Carried
 
@@ -69,11 +70,15 @@ __all__ = ["CopyOptions", "CopyReport", "FailedItem", "copy_between"]
 
 _log = logging.getLogger(__name__)
 
-_FATAL = (ContainerNotFound, CredentialsMissing, CredentialsExpired, NoSpace, ConnectionFailed, TlsFailed)
+FATAL: Final = (ContainerNotFound, CredentialsMissing, CredentialsExpired, NoSpace, ConnectionFailed, TlsFailed)
 """Errors that every further item would meet too: the first of them ends the copy."""
 
-_PASSING_IN_A_ROW = 64
-"""So many errors of a service that is throttling or failing, one after another, with no success between: it is down."""
+_ERRORS_IN_A_ROW = 64
+"""So many errors of a service that is failing, throttling or refusing, one after another, with no success between: it
+will not get better."""
+
+_Stage: TypeAlias = Literal["read", "write", "remove"]
+"""In which stage of its way an item failed."""
 
 _HOPS = 4
 """Batches in worker threads at once, on each end that is on this machine."""
@@ -110,8 +115,8 @@ async def copy_between(
     Requests: one look at the source, its listing, and one read and one write a small file, or a part of a large one.
     Raises: NotFound; IsADirectory (no `recursive`, or no name for a file); InvalidPath (a target inside its own
     source, a target that no store keeps); errors of the listing; and errors that every further item would meet:
-    ContainerNotFound, missing or expired credentials, a write refused before any succeeded, ConnectionFailed,
-    NoSpace, a service that keeps failing. `Stopped` has the report of what was done until then.
+    ContainerNotFound, missing or expired credentials, a write or a removal that a service refuses before any
+    succeeded, ConnectionFailed, NoSpace, a service that keeps failing. `Stopped` has the report of what was done until then.
     """
     began = time.monotonic()
     ledger = Ledger()
@@ -157,10 +162,12 @@ class _Copy:
         self._ledger, self._emit, self._exclusive = ledger, emit, exclusive
         self._planner = Planner(rules)
         self._native = rules.native
-        self._backlog = Backlog(write_items=max(1, sink.batch_items))
         requests, hops = Gate(options.concurrency), Gate(min(_HOPS, options.concurrency))
         # As many workers as requests, so that one who has a file seldom waits for its turn to ask.
         self._workers = 2 * _HOPS if source.is_local and sink.is_local else max(2, options.concurrency)
+        # A large file may wait until no memory is held: one worker is left to write what was read.
+        large_at_once = min(LARGE_AT_ONCE, self._workers - 1)
+        self._backlog = Backlog(write_items=max(1, sink.batch_items), large_at_once=large_at_once)
         self._route = Route(
             source=source,
             sink=sink,
@@ -171,7 +178,7 @@ class _Copy:
             verify=options.verify,
         )
         self._carried = Carried(options, source, sink, exclusive=exclusive)
-        self._passing_errors = 0
+        self._errors_in_a_row = 0
         self._told_files = 0
         self._copied: list[PlannedFile] = []
         self._copied_told_bytes = 0
@@ -292,7 +299,7 @@ class _Copy:
         held = job.size_bytes
         for file, error in failed:
             held -= file.source.size_bytes
-            self._fail(file, error)
+            self._fail(file, error, "read")
         memory.release(job.size_bytes - held)
         backlog.put_read(job, read, held)
 
@@ -320,7 +327,8 @@ class _Copy:
             written, read = await move_in_parts(route, file, self._carried.options(file.source, told), tell)
             require_written(file.source, written)
         except StoreError as error:
-            self._fail(file, error, written=True, told_bytes=told_bytes)
+            stage: _Stage = "read" if error.uri == file.source.uri else "write"
+            self._fail(file, error, stage, told_bytes=told_bytes)
             return
         method: str | None = SIZE
         if self._options.verify:
@@ -338,7 +346,7 @@ class _Copy:
                 await self._sink.makedirs(path)
             except StoreError as error:
                 address = printable(join(self._sink.path, path))
-                self._judge(error, written=True)
+                self._judge(error, "write")
                 self._record(FailedItem(address, address, error.message, _bare(error)))
             else:
                 self._ledger.directories += 1
@@ -348,7 +356,7 @@ class _Copy:
     async def _settle(self, outcomes: whole.Outcomes, *, told_bytes: int = 0) -> None:
         """Enter what became of a batch, and remove sources that are to move."""
         if outcomes.copied:
-            self._passing_errors = 0
+            self._errors_in_a_row = 0
             for file, method in outcomes.copied:
                 self._ledger.copied(file.source.size_bytes, method, file.source.uri)
                 self._copied.append(file)
@@ -358,7 +366,7 @@ class _Copy:
                 self._tell_at_s = now + _TELL_EVERY_S
                 self._tell_copied()
         for file, error in outcomes.failed:
-            self._fail(file, error, written=True)
+            self._fail(file, error, "write")
         if self._options.delete_source:
             for file, method in outcomes.copied:
                 await self._remove(file, verified=method is not None)
@@ -369,20 +377,24 @@ class _Copy:
             self._copied, self._copied_told_bytes = [], 0
             self._emit(Copied(files, sum(file.source.size_bytes for file in files), told_bytes))
 
-    def _fail(self, file: PlannedFile, error: StoreError, *, written: bool = False, told_bytes: int = 0) -> None:
+    def _fail(self, file: PlannedFile, error: StoreError, stage: _Stage, *, told_bytes: int = 0) -> None:
         """Enter one failure. Raises the error where every further item would meet it too."""
         if self._exclusive and isinstance(error, AlreadyExists):
             self._skip(file)
             return
-        self._judge(error, written=written)
+        self._judge(error, stage)
         target = printable(join(self._sink.path, file.target))
         self._record(FailedItem(printable(file.source.uri), target, error.message, _bare(error)), told_bytes)
 
-    def _judge(self, error: StoreError, *, written: bool) -> None:
-        refused = written and isinstance(error, PermissionDenied) and not self._sink.is_local and not self._ledger.files
-        if error.retryable:
-            self._passing_errors += 1
-        if isinstance(error, _FATAL) or refused or self._passing_errors >= _PASSING_IN_A_ROW:
+    def _judge(self, error: StoreError, stage: _Stage) -> None:
+        ledger = self._ledger
+        at_a_service = not (self._sink if stage == "write" else self._source).is_local
+        refused = isinstance(error, PermissionDenied) and at_a_service
+        if error.retryable or refused:
+            self._errors_in_a_row += 1
+        # Who was refused its first write, or its first removal, is refused the others as well.
+        none_yet = not ledger.files if stage == "write" else stage == "remove" and not ledger.removed
+        if isinstance(error, FATAL) or (refused and none_yet) or self._errors_in_a_row >= _ERRORS_IN_A_ROW:
             raise error
 
     def _record(self, item: FailedItem, told_bytes: int = 0) -> None:
@@ -414,7 +426,7 @@ class _Copy:
                 raise SourceChanged("it changed after it was copied, so it was kept", operation="move", uri=uri)
             await self._source.remove(uri)
         except StoreError as error:
-            self._fail(file, error)
+            self._fail(file, error, "remove")
         else:
             self._ledger.removed += 1
 

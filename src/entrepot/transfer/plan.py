@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from entrepot.errors import ConfigurationError, InvalidPath, StoreError
 from entrepot.models import MIB, FileStat, Limits
@@ -42,6 +42,9 @@ class CopyOptions:
     part_size_bytes: int | None = None
 
     def __post_init__(self) -> None:
+        for name, words in (("links", get_args(Links)), ("durability", (*get_args(Durability), None))):
+            if getattr(self, name) not in words:
+                raise ConfigurationError(f"{name}: choose {', '.join(map(str, words))}")
         if self.concurrency < 1:
             raise ConfigurationError("concurrency is the number of requests in flight: at least 1")
         if self.memory_bytes < 1:
@@ -184,11 +187,13 @@ class Planner:
         self._directories: dict[str, None] = {}
         self._last_parent = ""
         self._whole_bytes = rules.limits.part_size_bytes(0) if rules.part_threshold_bytes is None else 0
+        self._holds_any = False
         self.files = 0
         self.size_bytes = 0
 
     def add(self, entry: FileStat) -> Step | Refused | LeftAlone | None:
         """Take one more entry."""
+        self._holds_any = True
         uri = entry.uri
         if not uri.startswith(self._prefix):
             return self._refused(entry, "", "the listing named something outside the tree that it lists")
@@ -238,7 +243,7 @@ class Planner:
         """The paths, in the target store, of directories below which nothing was seen; the root for a tree without
         any entry. They are kept until here, so a tree of nothing but empty directories is held in memory.
         """
-        if not self.files and not self._directories and self._rules.target_root:
+        if not self._holds_any and not self._directories and self._rules.target_root:
             yield self._rules.target_root
         for relative in self._directories:
             yield self._below + relative
