@@ -6,7 +6,7 @@ import errno as _errno
 import io
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 
 class StoreError(Exception):
@@ -243,6 +243,9 @@ class PartialFailure(StoreError, OSError):
     def _state(self) -> dict[str, Any]:
         return {**super()._state(), "failures": self.failures}
 
+
+FATAL: Final = (ContainerNotFound, CredentialsMissing, CredentialsExpired, NoSpace, ConnectionFailed, TlsFailed)
+"""Errors that every further item of a bulk operation would meet too: the first of them ends it."""
 
 _BY_ERRNO: dict[int, type[StoreError]] = {
     _errno.ENOENT: NotFound,

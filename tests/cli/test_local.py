@@ -401,3 +401,67 @@ def test_help_states_what_lands_where_and_the_exit_codes(run: Run) -> None:
     assert "what is in DIR lands below DST: DIR/x is copied to DST/x" in shown
     assert "Exit codes: 0 all done" in run("--help").stdout
     assert run().code == 2
+
+
+# ---- symbolic links named on the command line ------------------------------------------------------------
+
+
+def test_rm_of_a_link_removes_the_link(run: Run, own_directories: Path) -> None:
+    make_tree(own_directories / "tree", files=2)
+    (own_directories / "file").write_text("stays")
+    for name, target in (("to-file", "file"), ("to-tree", "tree"), ("to-nothing", "nowhere"), ("deep", "to-file")):
+        (own_directories / name).symlink_to(target)
+    assert run("rm", "--dry-run", "to-file").lines[0] == "would remove to-file"
+    for arguments in (["to-file"], ["-r", "to-tree"], ["to-nothing"], ["-r", "deep"]):
+        result = run("rm", *arguments)
+        assert (result.code, result.stderr) == (0, ""), result
+        assert not os.path.lexists(own_directories / arguments[-1])
+    assert sorted(os.listdir()) == ["file", "tree"]
+    assert (own_directories / "file").read_text() == "stays"
+    assert len(hashes(own_directories / "tree")) == 13 + 1
+
+
+def test_mv_of_a_link_moves_neither_it_nor_what_it_names(run: Run, own_directories: Path) -> None:
+    (own_directories / "file").write_text("stays")
+    (own_directories / "link").symlink_to("file")
+    result = run("mv", "link", "moved")
+    assert result.code == 2
+    assert "symbolic link" in result.stderr
+    assert sorted(os.listdir()) == ["file", "link"]
+    assert (own_directories / "file").read_text() == "stays"
+
+
+# ---- errors that every further item would meet -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", [["cp", *"abcdef", "--into", "s3://none/x"], ["rm", *(f"s3://none/{c}" for c in "abc")]]
+)
+def test_what_every_further_address_would_meet_is_told_once(
+    run: Run, own_directories: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    for name in "abcdef":
+        (own_directories / name).write_text(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    result = run(*command, "--endpoint-url", "http://127.0.0.1:9")
+    assert result.code == 1
+    assert len(result.stderr.splitlines()) == 2, result.stderr
+    assert "more were not tried" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["cat", "tree"], ["cp", "tree", "-"]])
+def test_a_directory_has_no_content(run: Run, own_directories: Path, command: list[str]) -> None:
+    make_tree(own_directories / "tree", files=1)
+    result = run(*command)
+    assert result.code in {1, 2}
+    assert "add -r" not in result.stderr
+    assert "name a file" in result.stderr
+
+
+@pytest.mark.parametrize("target", ["tree", "memory://x"])
+def test_a_stream_needs_a_name(run: Run, own_directories: Path, target: str) -> None:
+    make_tree(own_directories / "tree", files=1)
+    result = run("cp", "-", target)
+    assert result.code == 2
+    assert "needs a name" in result.stderr

@@ -17,7 +17,7 @@ import pytest
 from entrepot.errors import ContainerNotFound, CredentialsMissing, PermissionDenied, Unreachable
 from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.s3.store import S3ArtifactStore
-from entrepot.models import MIB
+from entrepot.models import MIB, WriteOptions
 from entrepot.paths import TEMPORARY_PREFIX
 from entrepot.testing.servers import Server
 from entrepot.transfer.engine import CopyOptions, copy_between
@@ -66,6 +66,14 @@ def hashes(top: Path) -> dict[str, str]:
         str(path.relative_to(top)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         for path in top.rglob("*")
     }
+
+
+async def test_within_a_service_type_metadata_and_time_are_kept(s3: S3ArtifactStore) -> None:
+    given = WriteOptions(content_type="text/csv", metadata={"color": "blue"}, mtime_s=12.5)
+    await s3.write_bytes("from/small", b"text", given)
+    await copy_between(s3, "from", s3, "to", options=TREE)
+    found = await s3.stat("to/small")
+    assert (found.content_type, dict(found.metadata)) == ("text/csv", {"color": "blue", "mtime": "12.5"})
 
 
 async def test_up_within_and_down_again(

@@ -69,7 +69,7 @@ _NEXT_STEPS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (errors.ContainerNotFound, "check the bucket's name and the endpoint, or make the bucket first"),
     (errors.NotFound, "check the address, or look around with `entrepot ls`"),
     (errors.AlreadyExists, "choose another name, or remove it first"),
-    (errors.IsADirectory, "add -r to take the whole directory"),
+    (errors.IsADirectory, "name a file"),
     (errors.NotADirectory, "name a directory"),
     (errors.Conflict, "choose another target"),
     (errors.CredentialsExpired, "sign in again and repeat the command"),

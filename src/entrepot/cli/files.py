@@ -113,6 +113,8 @@ async def rm(
 ) -> int:
     """Remove files, and directories with -r. There is no way back.
 
+    Of a symbolic link, the link itself is removed, never what it leads to.
+
     --json: one object an address: address, files, size_bytes, dry_run; with --dry-run also one object a file (uri).
     """
     session.expect_s3(addresses)
@@ -139,6 +141,12 @@ async def _remove(
     """Remove one file or tree; returns how many files it had, and their bytes."""
     if os.path.basename(place.shown.rstrip("/")) in {".", ".."}:
         raise WrongUse("this is a directory that somebody works in; name it to remove it", place.shown)
+    if place.store.is_local and place.path and os.path.islink(place.uri):
+        if dry_run:
+            _show_removal(session, place, place.uri)
+        else:
+            await place.store.remove(place.path)
+        return 1, 0
     if recursive and not everything and is_whole_store(place):
         raise WrongUse("this is a whole store or bucket; add --all to empty it", place.shown)
     found = await place.store.stat(place.path)
@@ -185,13 +193,15 @@ async def _for_each(
     """The work on each address in turn; one that fails does not keep the others from being done."""
     if STREAM in addresses:
         raise WrongUse("standard input is read by `entrepot cp - TARGET` only")
-    for address in addresses:
+    for at, address in enumerate(addresses, 1):
         try:
             await work(await session.place(address, in_parent=in_parent))
         except (StoreError, WrongUse) as error:
             for one in item_failures(error):
                 session.report(one, address)
             session.report(error, address)
+            if session.give_up(error, [(one,) for one in addresses[at:]]):
+                break
         await session.output.drain()
     codes = {failure.exit_code for failure in session.failures}
     return WRONG_USE if WRONG_USE in codes else FAILED if codes else DONE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from entrepot.cli.failures import Failure, WrongUse, failure_of
 from entrepot.cli.options import Connection
 from entrepot.cli.render import Output
 from entrepot.contract import BaseArtifactStore
-from entrepot.errors import StoreError
+from entrepot.errors import FATAL, ContainerNotFound, NoSpace, StoreError
 from entrepot.paths import scheme_of
 from entrepot.stores import locate, make_store
 
@@ -63,6 +63,14 @@ def is_named(address: str) -> bool:
     return _NAMED.match(address) is not None
 
 
+def _link_at(address: str) -> str | None:
+    """The local path that an address is, if a symbolic link is there."""
+    if is_named(address) or scheme_of(address) not in (None, "file"):
+        return None
+    path = address.removeprefix("file://")
+    return path if os.path.islink(path) else None
+
+
 class Session:
     """What a command body works with; closes the stores that it opened."""
 
@@ -88,13 +96,17 @@ class Session:
     async def place(self, address: str, *, as_directory: bool = False, in_parent: bool = False) -> Place:
         """The store and path of an address; no request is made.
 
-        in_parent: a local directory is a path in its parent's store, so that it can go as a whole; else it is the
-        root of its own.
+        in_parent: a local directory, or a symbolic link, is a path in its parent's store, so that it can go as a
+        whole; else a directory is the root of its own, and a link is as good as what it leads to.
         """
         if not address:
             raise WrongUse("an address is empty; give a path, a URI, or NAME:path")
         self._address = address
         configuration = self._configuration if scheme_of(address) == "s3" else {}
+        if in_parent and (link := await to_thread.run_sync(_link_at, address)) is not None:
+            # What goes is the link itself, and not what it leads to.
+            directory, name = os.path.split(link)
+            return Place(address, await self._opened(make_store(Path(directory or os.curdir))), name)
         # In a thread: the first use of a flavor imports it, the first use of `default:` may wait for a lock.
         store, path = await to_thread.run_sync(
             partial(locate, address, as_directory=as_directory, **configuration), abandon_on_cancel=True
@@ -120,6 +132,14 @@ class Session:
             option = "--" + next(iter(self._configuration)).replace("_", "-")
             raise WrongUse(f"{option} is for s3:// addresses; leave it out")
 
+    def give_up(self, error: BaseException, remaining: Sequence[Sequence[str]]) -> bool:
+        """Whether all that remains would meet the same error; then it says so. remaining: the addresses of each item."""
+        if not remaining or not all(_would_meet(error, addresses) for addresses in remaining):
+            return False
+        number = len(remaining)
+        self.output.note(f"{self.command}: {number:,} more {'was' if number == 1 else 'were'} not tried")
+        return True
+
     def report(self, error: BaseException, address: str) -> None:
         """Show the failure of one item, and remember it."""
         failure = failure_of(error, address)
@@ -127,3 +147,13 @@ class Session:
         self.output.failure(failure, self.command)
         if self.output.as_json:
             self.output.value({"error": failure.to_json()})
+
+
+def _would_meet(error: BaseException, addresses: Sequence[str]) -> bool:
+    """Whether work on these addresses would end as the error before it did."""
+    if isinstance(error, NoSpace):
+        return True
+    if isinstance(error, ContainerNotFound):
+        container = "/".join(error.uri.split("/", 3)[:3])
+        return any(f"{address}/".startswith(f"{container}/") for address in addresses)
+    return isinstance(error, FATAL) and any(scheme_of(address) not in (None, "file") for address in addresses)

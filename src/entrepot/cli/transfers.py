@@ -202,12 +202,14 @@ class _Transfer:
         pairs = [(source, _below(target, source) if into is not None else target) for source in sources]
         _refuse_twins(pairs)
         with self._progress() as next_copy:
-            for source, its_target in pairs:
+            for at, (source, its_target) in enumerate(pairs, 1):
                 next_copy()
                 try:
                     await self._copy(source, its_target)
                 except (StoreError, WrongUse) as error:
                     session.report(error, source if scheme_of(source) else its_target)
+                    if session.give_up(error, pairs[at:]):
+                        break
                 await session.output.drain()
         total = combined(self._reports)
         total["ok"] = total["ok"] and not session.failures
@@ -337,6 +339,8 @@ async def _stream(
         await stream_out(session, await session.place(sources[0]))
         return DONE
     place = await session.place(target)
+    if not place.path or (place.store.is_local and os.path.isdir(place.uri)):
+        raise WrongUse("a stream needs a name in this place; add one", target)
     if options.dry_run:
         session.output.line(f"would copy standard input -> {target}")
         return DONE

@@ -13,21 +13,16 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import anyio
 
 from entrepot.errors import (
+    FATAL,
     AlreadyExists,
-    ConnectionFailed,
-    ContainerNotFound,
-    CredentialsExpired,
-    CredentialsMissing,
-    NoSpace,
     PermissionDenied,
     SourceChanged,
     StoreError,
-    TlsFailed,
     UnsupportedOperation,
 )
 from entrepot.models import FileStat
@@ -69,9 +64,6 @@ from entrepot.transfer.whole import Carried
 __all__ = ["CopyOptions", "CopyReport", "FailedItem", "copy_between"]
 
 _log = logging.getLogger(__name__)
-
-FATAL: Final = (ContainerNotFound, CredentialsMissing, CredentialsExpired, NoSpace, ConnectionFailed, TlsFailed)
-"""Errors that every further item would meet too: the first of them ends the copy."""
 
 _ERRORS_IN_A_ROW = 64
 """So many errors of a service that is failing, throttling or refusing, one after another, with no success between: it
@@ -116,7 +108,8 @@ async def copy_between(
     Raises: NotFound; IsADirectory (no `recursive`, or no name for a file); InvalidPath (a target inside its own
     source, a target that no store keeps); errors of the listing; and errors that every further item would meet:
     ContainerNotFound, missing or expired credentials, a write or a removal that a service refuses before any
-    succeeded, ConnectionFailed, NoSpace, a service that keeps failing. `Stopped` has the report of what was done until then.
+    succeeded, ConnectionFailed, NoSpace, a service that keeps failing. `Stopped` has the report of what was done
+    until then.
     """
     began = time.monotonic()
     ledger = Ledger()
