@@ -20,8 +20,8 @@ from entrepot.flavors.local.directories import Directory, Tree, join_key, split_
 from entrepot.flavors.local.faults import LinkRefused, failure, telling, typed_from
 from entrepot.flavors.local.hops import Check
 from entrepot.flavors.local.records import shown
-from entrepot.flavors.local.temporaries import PERMISSIONS
-from entrepot.flavors.local.writes import Publication, Temporary, look_before_writing, move_exclusively
+from entrepot.flavors.local.writes import move_exclusively, open_draft
+from entrepot.models import WriteOptions
 
 _SHOWN_FAILURES: Final = 1_000
 """How many failures of one removal are kept; a read-only tree of millions needs no error for each."""
@@ -41,7 +41,8 @@ def copy_file(tree: Tree, src: str, dst: str, *, overwrite: bool, durable: bool,
                 if not overwrite:
                     raise failure(errno.EEXIST)
                 return
-            draft = _draft(tree, dst, exclusive=not overwrite, durable=durable, mode=before.st_mode)
+            options = WriteOptions(mode=before.st_mode)
+            draft = open_draft(tree, dst, options, durability="full" if durable else "none", exclusive=not overwrite)
             try:
                 copy_into(draft, descriptor, before, uri=tree.path(src), check=check)
                 draft.commit(check)
@@ -50,22 +51,6 @@ def copy_file(tree: Tree, src: str, dst: str, *, overwrite: bool, durable: bool,
                 raise
     finally:
         os.close(descriptor)
-
-
-def _draft(tree: Tree, key: str, *, exclusive: bool, durable: bool, mode: int) -> Temporary:
-    parent, name = split_key(key)
-    if not name:
-        raise failure(errno.EISDIR)
-    directory, _ = tree.make(parent, durable=durable)
-    try:
-        look_before_writing(directory, name, exclusive=exclusive)
-        publication = Publication(
-            name, exclusive=exclusive, mode=mode & PERMISSIONS, sync_file=durable, sync_directory=durable
-        )
-        return Temporary(directory, publication, owns_directory=True)
-    except BaseException:
-        directory.close()
-        raise
 
 
 def rename(tree: Tree, src: str, dst: str, *, overwrite: bool, durable: bool) -> None:

@@ -25,9 +25,8 @@ from entrepot.flavors.local.hops import Check, acquire, interruptible
 from entrepot.flavors.local.listing import Matches, Scan, list_names
 from entrepot.flavors.local.records import fingerprint, record
 from entrepot.flavors.local.streams import LocalPartWriter, LocalReader, LocalWriter
-from entrepot.flavors.local.temporaries import sweep
 from entrepot.flavors.local.walking import Walk
-from entrepot.flavors.local.writes import Appending, Draft, Durability, Temporary, look_before_writing, plan_publication
+from entrepot.flavors.local.writes import Appending, Draft, Durability, open_draft, plan_publication
 from entrepot.models import NO_OPTIONS, Buffer, Capabilities, CopyItem, FileData, FileStat, WriteItem, WriteOptions
 from entrepot.paths import StrPath, path_text
 from entrepot.patterns import GlobPattern
@@ -136,29 +135,8 @@ class LocalArtifactStore(BaseArtifactStore):
         with telling("open", uri):
             if mode == "a":
                 return LocalWriter(uri, await acquire(partial(self._append_to, key, options), Draft.discard))
-            make = partial(self._draft, key, options, exclusive=mode == "x")
+            make = partial(open_draft, self._tree, key, options, durability=self._durability, exclusive=mode == "x")
             return LocalWriter(uri, await acquire(make, Draft.discard))
-
-    def _draft(
-        self, key: str, options: WriteOptions, *, exclusive: bool = False, parts_of: int | None = None
-    ) -> Temporary:
-        """A temporary for a file. parts_of: the size of a file that is written in parts, which counts as bulk work."""
-        parent, name = split_key(key)
-        if not name:
-            raise failure(errno.EISDIR)
-        durability = self._durability if parts_of is None else "none"
-        plan = plan_publication(name, options, durability=durability, exclusive=exclusive)
-        directory, is_new = self._tree.make(parent, durable=plan.sync_directory)
-        try:
-            if parts_of is not None and self._swept.first_time(parent) and not is_new:
-                sweep(directory)
-            replaced = look_before_writing(directory, name, exclusive=plan.exclusive)
-            if plan.mode is None and replaced is not None:
-                plan = plan_publication(name, options, durability=durability, exclusive=exclusive, mode=replaced)
-            return Temporary(directory, plan, size_bytes=parts_of, owns_directory=True)
-        except BaseException:
-            directory.close()
-            raise
 
     def _append_to(self, key: str, options: WriteOptions) -> Appending:
         parent, name = split_key(key)
@@ -205,7 +183,7 @@ class LocalArtifactStore(BaseArtifactStore):
         key, uri = self._located(path, "write_bytes")
 
         def write(check: Check) -> FileStat:
-            draft = self._draft(key, options or NO_OPTIONS)
+            draft = open_draft(self._tree, key, options or NO_OPTIONS, durability=self._durability)
             try:
                 draft.write(data)
                 return record(uri, draft.commit(check))
@@ -380,7 +358,9 @@ class LocalArtifactStore(BaseArtifactStore):
     async def _parts(self, path: StrPath, size_bytes: int, options: WriteOptions) -> AsyncGenerator[PartWriter, None]:
         key, uri = self._located(path, "open_parts")
         with telling("open_parts", uri):
-            draft = await acquire(partial(self._draft, key, options, parts_of=size_bytes), Draft.discard)
+            # Written in parts, a file counts as bulk work.
+            make = partial(open_draft, self._tree, key, options, durability="none", size_bytes=size_bytes)
+            draft = await acquire(partial(make, sweeping=self._swept.first_time(split_key(key)[0])), Draft.discard)
         try:
             writer = LocalPartWriter(uri, size_bytes, draft, self.limits)
             yield writer

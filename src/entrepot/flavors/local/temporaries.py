@@ -46,15 +46,21 @@ def create(directory: Directory, mode: int | None) -> tuple[str, int]:
 
 def _lock(descriptor: int) -> bool:
     """Whether the file is ours now. Where there are no locks, it is."""
+    return _try_to_lock(descriptor) is not False
+
+
+def _try_to_lock(descriptor: int) -> bool | None:
+    """Whether the lock was free; None where there are no locks."""
     if sys.platform == "win32":
-        return True
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
     return True
 
 
@@ -88,15 +94,5 @@ def _remove_if_dead(directory: Directory, name: str) -> bool:
 
 
 def _is_dead(descriptor: int) -> bool:
-    old = time.time() - os.fstat(descriptor).st_mtime > _DAY_S
-    if sys.platform == "win32":
-        return old
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        return old
-    return True
+    free = _try_to_lock(descriptor)
+    return time.time() - os.fstat(descriptor).st_mtime > _DAY_S if free is None else free

@@ -12,10 +12,10 @@ from abc import ABC, abstractmethod
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from entrepot.errors import StoreClosed, UnsupportedOperation
-from entrepot.flavors.local.directories import Directory, sync_descriptor
+from entrepot.flavors.local.directories import Directory, Tree, split_key, sync_descriptor
 from entrepot.flavors.local.faults import failure
 from entrepot.flavors.local.hops import Check
-from entrepot.flavors.local.temporaries import PERMISSIONS, create
+from entrepot.flavors.local.temporaries import PERMISSIONS, create, sweep
 from entrepot.models import Buffer, WriteOptions
 
 Durability: TypeAlias = Literal["full", "batch", "none"]
@@ -287,6 +287,37 @@ class Temporary(Draft):
             if descriptor >= 0:
                 os.close(descriptor)
             self._release_directory()
+
+
+def open_draft(
+    tree: Tree,
+    key: str,
+    options: WriteOptions,
+    *,
+    durability: Durability,
+    exclusive: bool = False,
+    size_bytes: int | None = None,
+    sweeping: bool = False,
+) -> Temporary:
+    """A temporary for the file of that key; its parents are made.
+
+    size_bytes: of a file that is written in parts. sweeping: free its directory of dead temporaries.
+    """
+    parent, name = split_key(key)
+    if not name:
+        raise failure(errno.EISDIR)
+    plan = plan_publication(name, options, durability=durability, exclusive=exclusive)
+    directory, is_new = tree.make(parent, durable=plan.sync_directory)
+    try:
+        if sweeping and not is_new:
+            sweep(directory)
+        replaced = look_before_writing(directory, name, exclusive=plan.exclusive)
+        if plan.mode is None and replaced is not None:
+            plan = plan._replace(mode=replaced & PERMISSIONS)
+        return Temporary(directory, plan, size_bytes=size_bytes, owns_directory=True)
+    except BaseException:
+        directory.close()
+        raise
 
 
 class Appending(Draft):
