@@ -224,7 +224,24 @@ class RawWriter(RawFile):
             super().close()
 
 
-class StoreWriter(io.BufferedWriter):
+class _Committing:
+    """A `with` that publishes by a clean exit, and by nothing else."""
+
+    if TYPE_CHECKING:
+
+        def close(self) -> None: ...
+        def abort(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+
+class StoreWriter(_Committing, io.BufferedWriter):
     """A buffered writer: published by `close()` or a clean `with` exit, dropped by anything else."""
 
     def abort(self) -> None:
@@ -241,21 +258,13 @@ class StoreWriter(io.BufferedWriter):
             _flush_or_abort(self, self)
         super().close()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
-
     def __del__(self) -> None:
         raw = getattr(self, "raw", None)
         if raw is not None:  # else detached, or never made
             raw.finalise()
 
 
-class StoreTextWriter(io.TextIOWrapper):
+class StoreTextWriter(_Committing, io.TextIOWrapper):
     """A text writer: published by `close()` or a clean `with` exit, dropped by anything else."""
 
     def abort(self) -> None:
@@ -267,14 +276,6 @@ class StoreTextWriter(io.TextIOWrapper):
             return
         _flush_or_abort(self, _writer_of(self))
         super().close()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
     def __del__(self) -> None:
         buffer = getattr(self, "buffer", None)
