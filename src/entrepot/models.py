@@ -140,6 +140,11 @@ class WriteOptions:
     if_match: str | None = None
     durability: Literal["full", "batch", "none"] | None = None
 
+    @property
+    def describes(self) -> bool:
+        """Whether it carries a type, metadata or a time: a copy without them keeps its source's."""
+        return bool(self.metadata) or self.content_type is not None or self.mtime_s is not None
+
 
 NO_OPTIONS: Final = WriteOptions()
 """A plain write."""

@@ -76,6 +76,19 @@ async def test_within_a_service_type_metadata_and_time_are_kept(s3: S3ArtifactSt
     assert (found.content_type, dict(found.metadata)) == ("text/csv", {"color": "blue", "mtime": "12.5"})
 
 
+async def test_large_copies_within_a_service_that_does_not_copy_parts(rclone_server: Server) -> None:
+    bucket = rclone_server.create_bucket()
+    async with S3ArtifactStore(f"s3://{bucket}", **rclone_server.s3_options) as store:
+        store.client.limits = replace(store.limits, copy_max_bytes=MIB)
+        data = os.urandom(17 * MIB + 3)
+        await store.write_bytes("from/large", data)
+        await store.copyfile("from/large", "one")
+        await copy_between(store, "from", store, "to", options=TREE)
+        assert await store.read_bytes("one") == data
+        assert await store.read_bytes("to/large") == data
+        assert await store.client.list_uploads() == []
+
+
 async def test_up_within_and_down_again(
     tmp_path: Path, disk: LocalArtifactStore, s3: S3ArtifactStore, server: Server
 ) -> None:

@@ -382,6 +382,57 @@ async def test_a_part_that_cannot_be_copied_leaves_nothing(narrow: ScriptedClien
     assert narrow.uploads() == []
 
 
+def without_copied_parts(client: ScriptedClient) -> None:
+    async def copy_part(*_: Any, **__: Any) -> Any:
+        raise UnsupportedOperation("scripted")
+
+    client.scripts["copy_part"] = copy_part
+
+
+async def test_where_parts_cannot_be_copied_the_bytes_come_through_here(narrow: ScriptedClient) -> None:
+    store = store_over(narrow)
+    without_copied_parts(narrow)
+    options = WriteOptions(content_type="text/csv", metadata={"color": "blue"})
+    await store.write_bytes("big", b"0123456789abcdef", options)
+    await store.copyfile("big", "copy")
+    (file,) = [one for path, one in (await scan(store)).items() if path == "big"]
+    (told,) = await store.copy_batch(store, [CopyItem(file, "copied")])
+    assert isinstance(told, FileStat)
+    for path in ("copy", "copied"):
+        found = await store.stat(path)
+        assert narrow.content(f"root/{path}") == b"0123456789abcdef"
+        assert (found.content_type, dict(found.metadata)) == ("text/csv", {"color": "blue"})
+    assert narrow.uploads() == []
+
+
+async def test_a_source_that_changes_while_its_bytes_come_through_here(narrow: ScriptedClient) -> None:
+    store = store_over(narrow)
+    without_copied_parts(narrow)
+    await store.write_bytes("big", b"0123456789abcdef")
+
+    async def replaced(real: Script, *arguments: Any, **named: Any) -> Any:
+        if named["byte_range"].start:
+            await store.write_bytes("big", b"fedcba9876543210")
+        return await real(*arguments, **named)
+
+    narrow.scripts["get"] = replaced
+    (file,) = (await scan(store)).values()
+    (told,) = await store.copy_batch(store, [CopyItem(file, "copy")])
+    assert isinstance(told, SourceChanged)
+    assert below(narrow) == ["big"]
+    assert narrow.uploads() == []
+
+
+async def test_a_small_copy_of_another_size_is_a_source_that_changed(
+    client: ScriptedClient, store: ScriptedStore
+) -> None:
+    await fill(client, "a")
+    (file,) = (await scan(store)).values()
+    await store.write_bytes("a", b"longer than before")
+    (told,) = await store.copy_batch(store, [CopyItem(replace(file, etag=None), "b")])
+    assert isinstance(told, SourceChanged)
+
+
 async def test_a_small_copy_that_fails_is_not_tried_in_parts(narrow: ScriptedClient) -> None:
     store = store_over(narrow)
     await store.write_bytes("small", b"0123")

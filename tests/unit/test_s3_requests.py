@@ -309,6 +309,13 @@ async def test_a_role_signs_with_the_keys_that_it_was_given(
     assert "x-amz-security-token: " in text
 
 
+async def test_a_copy_that_creates_only_keeps_the_metadata() -> None:
+    client, transport = client_of(Reply(body=xml("CopyObjectResult", f"<ETag>{ETAG}</ETag>")), endpoint_url=None)
+    await client.copy(client, "s", "k", WriteOptions(if_none_match=True))
+    sent = as_text(transport.requests[0])
+    assert "x-amz-metadata-directive: COPY\nif-none-match: *\n" in sent
+
+
 async def test_ca_bundle_is_what_tls_trusts(tmp_path: Any) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_text("no certificates")

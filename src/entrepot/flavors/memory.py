@@ -269,8 +269,7 @@ class MemoryClient(ObjectClient):
         assert isinstance(source, MemoryClient)
         found = source._object("copy", source_key, source_etag)
         wanted = options or NO_OPTIONS
-        metadata = user_metadata(wanted)
-        if not metadata and wanted.content_type is None:
+        if not wanted.describes:
             wanted = replace(wanted, content_type=found.stat.content_type, metadata=found.stat.metadata)
         etag, checksums = found.stat.etag, found.stat.checksums
         return self._publish("copy", key, found.data, wanted, etag=etag or "", checksums=checksums)

@@ -43,7 +43,9 @@ async def read_part(client: ObjectClient, key: str, file: FileStat, start: int, 
 async def copy_item(
     client: ObjectClient, key: str, source: ObjectClient, source_key: str, item: CopyItem, *, exclusive: bool
 ) -> FileStat:
-    """One native copy, pinned to the source that the listing saw. Requests: 1, above the limit of one copy more.
+    """One native copy, pinned to the source that the listing saw.
+
+    Requests: those of `copy_object`, and a look first where `if_none_match` needs one.
 
     exclusive: the service decides `if_none_match` of a copy; else a look comes before.
     """
@@ -56,6 +58,8 @@ async def copy_item(
         copied = await copy_object(client, key, source, source_key, options=options, seen=seen)
     except PreconditionFailed as error:
         raise source_changed("copy_batch", file.uri) from error
+    if copied.size_bytes != file.size_bytes:  # not every service looks at the etag
+        raise source_changed("copy_batch", file.uri, "it has another size")
     return FileStat(uri, file.size_bytes, copied.modified, etag=copied.etag, version=copied.version)
 
 

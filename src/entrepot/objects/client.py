@@ -108,8 +108,9 @@ class ObjectClient(ABC):
     ) -> ObjectStat:
         """Copy one object up to `limits.copy_max_bytes` on the service's side; `copies_from` said that it can.
 
-        options: None, or neither metadata nor type in it, keeps the source's. options.if_none_match is honoured only
-        where `capabilities.exclusive_copy`. source_etag pins the source: PreconditionFailed where it changed.
+        options: None, or one that does not describe the object, keeps the source's metadata and type.
+        options.if_none_match is honoured only where `capabilities.exclusive_copy`. source_etag pins the source:
+        PreconditionFailed where it changed. Requests: 1, and where its reply tells no size, a HEAD.
         """
 
     @abstractmethod

@@ -44,7 +44,7 @@ async def copy_object(
     """Copy one object of any size on the service's side.
 
     options: None keeps the source's metadata and type; neither in them, too. seen: what a listing told of the
-    source, to which the copy is pinned. Requests: 1, or a HEAD and parts above the service's limit for one copy.
+    source, to which the copy is pinned. Requests: those of `client.copy`, or a HEAD and parts above its limit.
     """
     etag = seen.etag if seen is not None else None
     if seen is None or seen.size_bytes <= client.limits.copy_max_bytes:
@@ -60,7 +60,7 @@ async def copy_object(
     if etag is not None and found.etag is not None and found.etag != etag:
         raise PreconditionFailed("the source changed", operation="copy", uri=source.uri(source_key))
     kept = options or WriteOptions()
-    if not kept.metadata and kept.content_type is None and kept.mtime_s is None:
+    if not kept.describes:
         kept = replace(kept, metadata=found.metadata, content_type=found.content_type)
     return await copy_in_parts(client, key, source, found, kept)
 

@@ -6,15 +6,15 @@ import asyncio
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import anyio
 
-from entrepot.errors import StoreError
-from entrepot.models import MIB, NO_OPTIONS, Buffer, ByteRange, Limits, ObjectStat, Part, Upload, WriteOptions
+from entrepot.errors import PreconditionFailed, StoreError, UnsupportedOperation
+from entrepot.models import MIB, NO_OPTIONS, Buffer, ByteRange, ObjectStat, Part, Upload, WriteOptions
 from entrepot.objects.client import ObjectClient
 from entrepot.objects.waves import wave
 
@@ -28,6 +28,7 @@ _CREATE_GRACE_S: Final = 5.0
 
 _COPY_PART_BYTES: Final = 256 * MIB
 _COPY_PARTS_AT_ONCE: Final = 8
+_CARRIED_BYTES: Final = 32 * MIB
 
 
 class OpenUpload:
@@ -140,26 +141,53 @@ def composite_md5(parts: Sequence[Part]) -> str | None:
 async def copy_in_parts(
     client: ObjectClient, key: str, source: ObjectClient, stat: ObjectStat, options: WriteOptions
 ) -> ObjectStat:
-    """Copy a large object on the service's side, part by part, pinned to the etag seen.
+    """Copy a large object part by part, pinned to the etag seen: on the service's side, else through this process.
 
-    Requests: 2, and 1 for each 256 MiB. A failure or a cancellation aborts the upload.
+    Requests: 2, and 1 for each 256 MiB; where the service does not copy parts, 2 for each 8 MiB (32 MiB in memory).
+    A failure or a cancellation aborts the upload. Raises: PreconditionFailed where the source changed.
     """
-    opened = OpenUpload(client, key, options, stat.size_bytes)
+    limits, size = client.limits, stat.size_bytes
+    part_bytes = limits.part_size_bytes(size)
+    copied_bytes = min(limits.part_max_bytes, max(_COPY_PART_BYTES, part_bytes))
+
+    async def copied(opened: OpenUpload, number: int, span: ByteRange) -> None:
+        await opened.put_copy(number, source, stat.key, span, stat.etag)
+
+    async def carried(opened: OpenUpload, number: int, span: ByteRange) -> None:
+        await opened.put(number, await _read_span(source, stat, span))
+
+    try:
+        return await _written_in_parts(
+            OpenUpload(client, key, options, size), copied_bytes, _COPY_PARTS_AT_ONCE, copied
+        )
+    except UnsupportedOperation as error:
+        _log.debug("the bytes of %s come through this process: %s", client.uri(key), error)
+    at_once = max(1, _CARRIED_BYTES // part_bytes)
+    return await _written_in_parts(OpenUpload(client, key, options, size), part_bytes, at_once, carried)
+
+
+async def _written_in_parts(
+    opened: OpenUpload, part_bytes: int, at_once: int, put: Callable[[OpenUpload, int, ByteRange], Awaitable[None]]
+) -> ObjectStat:
+    """The object, from parts that `put` writes; an upload that fails is aborted."""
+    size = opened.size_bytes or 0
+    starts = range(0, size, part_bytes)
     await opened.create()
     try:
-        spans = _copy_spans(client.limits, stat.size_bytes)
-        for first in range(0, len(spans), _COPY_PARTS_AT_ONCE):
-            group = enumerate(spans[first : first + _COPY_PARTS_AT_ONCE], first + 1)
-            await wave([partial(opened.put_copy, number, source, stat.key, span, stat.etag) for number, span in group])
+        for first in range(0, len(starts), at_once):
+            spans = [ByteRange(start, min(start + part_bytes, size)) for start in starts[first : first + at_once]]
+            await wave([partial(put, opened, number, span) for number, span in enumerate(spans, first + 1)])
         return await opened.complete()
     except BaseException:
         await opened.abort()
         raise
 
 
-def _copy_spans(limits: Limits, size_bytes: int) -> list[ByteRange]:
-    part = min(limits.part_max_bytes, max(_COPY_PART_BYTES, limits.part_size_bytes(size_bytes)))
-    return [ByteRange(start, min(start + part, size_bytes)) for start in range(0, size_bytes, part)]
+async def _read_span(source: ObjectClient, stat: ObjectStat, span: ByteRange) -> Buffer:
+    found = await source.get(stat.key, byte_range=span, if_match=stat.etag)
+    if found.stat.size_bytes != stat.size_bytes or (stat.etag is None and found.stat.modified != stat.modified):
+        raise PreconditionFailed("the source changed", operation="copy", uri=source.uri(stat.key))
+    return found.data
 
 
 class AbandonedUploads:

@@ -310,6 +310,15 @@ class DeletingAndCopyingObjects(ClientRules):
         if self.keeps_content_type:
             assert found.content_type == "text/csv"
 
+    async def test_copy_keeps_the_metadata_unless_other_is_given(self, client: ObjectClient, prefix: str) -> None:
+        await client.put(prefix + "one", TEXT, WriteOptions(content_type="text/csv", metadata={"color": "blue"}))
+        await client.copy(client, prefix + "one", prefix + "two", WriteOptions())
+        found = await client.head(prefix + "two")
+        if self.keeps_metadata:
+            assert found.metadata["color"] == "blue"
+        if self.keeps_content_type:
+            assert found.content_type == "text/csv"
+
     async def test_copy_can_replace_the_metadata(self, client: ObjectClient, prefix: str) -> None:
         await client.put(prefix + "one", TEXT, WriteOptions(metadata={"color": "blue"}))
         await client.copy(client, prefix + "one", prefix + "two", WriteOptions(metadata={"color": "red"}))

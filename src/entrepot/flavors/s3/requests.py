@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 from entrepot.errors import ConfigurationError
 from entrepot.flavors.s3.endpoint import Address, keeps_path
 from entrepot.flavors.s3.replies import quoted_etag
-from entrepot.models import Buffer, ByteRange, Part, Upload, WriteOptions
+from entrepot.models import NO_OPTIONS, Buffer, ByteRange, Part, Upload, WriteOptions
 
 HeaderList: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -126,12 +126,10 @@ class Requests:
         return Call("DELETE", self._address.target(key), self._every)
 
     def copy(self, source: CopySource, key: str, options: WriteOptions | None) -> Call:
-        """options: None keeps the source's metadata and type."""
-        headers = (*self._write, *source.headers())
-        if options is None:
-            headers += (("x-amz-metadata-directive", "COPY"),)
-        else:
-            headers += (("x-amz-metadata-directive", "REPLACE"), *described(options), *conditions(options))
+        """The source's metadata and type are kept unless the options have others."""
+        given = options or NO_OPTIONS
+        directive = ("x-amz-metadata-directive", "REPLACE" if given.describes else "COPY")
+        headers = (*self._write, *source.headers(), directive, *described(given), *conditions(given))
         return Call("PUT", self._address.target(key), headers)
 
     # ---- the bucket -------------------------------------------------------------------------------

@@ -47,7 +47,18 @@ from entrepot.flavors.s3.download import Download
 from entrepot.flavors.s3.faults import EXPIRED, ErrorReply, Unreadable, fault
 from entrepot.flavors.s3.replies import bare_etag
 from entrepot.flavors.s3.requests import CopySource, Digests, metadata
-from entrepot.models import MIB, Buffer, ByteRange, DeleteFailure, ListPage, ObjectData, ObjectStat, Part, Upload
+from entrepot.models import (
+    MIB,
+    NO_OPTIONS,
+    Buffer,
+    ByteRange,
+    DeleteFailure,
+    ListPage,
+    ObjectData,
+    ObjectStat,
+    Part,
+    Upload,
+)
 from entrepot.models import WriteOptions as Options
 
 _FAILURES: Final = (BotoCoreError, aiohttp.ClientError, asyncio.TimeoutError, OSError)
@@ -212,12 +223,10 @@ class S3SdkClient(S3Client):
         return ListPage(objects, tuple(row["Prefix"] for row in reply.get("CommonPrefixes", ())), following)
 
     async def _copy(self, source: CopySource, key: str, options: Options | None) -> tuple[str, datetime | None]:
-        described: dict[str, Any] = {"MetadataDirective": "COPY"}
-        if options is not None:
-            described = {"MetadataDirective": "REPLACE", **_described(options), **_conditions(options)}
-        creates = options is not None and options.if_none_match
-        wanted = {"Key": key, **_source(source), **described, **self._write}
-        reply = await self._call("copy_object", key, wanted, creates=creates)
+        given = options or NO_OPTIONS
+        described = {"MetadataDirective": "REPLACE" if given.describes else "COPY", **_described(given)}
+        wanted = {"Key": key, **_source(source), **described, **_conditions(given), **self._write}
+        reply = await self._call("copy_object", key, wanted, creates=given.if_none_match)
         result = reply.get("CopyObjectResult") or {}
         return bare_etag(result.get("ETag", "")), result.get("LastModified")
 
