@@ -118,7 +118,7 @@ class PlainStore(BaseArtifactStore):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities()
+        return Capabilities(etags=False)
 
     async def close(self) -> None:
         self.closed_on.append(asyncio.get_running_loop())

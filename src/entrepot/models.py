@@ -210,8 +210,11 @@ class Capabilities:
     exclusive_create: `open(…, "x")` and `if_none_match` are decided by the server.
     exclusive_copy: `copyfile(overwrite=False)` is, too; else a look comes before the copy.
     conditional_write: `if_match` on writes. metadata, content_type: kept and told by `stat`.
-    multipart: parts of one object can be written in any order and at once. durable_etag: HEAD and LIST tell an etag.
-    links: `scan(path, links=True)` also tells of symbolic links and of special files.
+    multipart: parts of one object can be written in any order and at once.
+    etags: `stat` and `scan` tell an etag of every file; without, a file that is replaced by one of its size may go
+    unnoticed by a reader and by a copy.
+    links: `scan(path, links=True)` also tells of symbolic links and of special files; `resolve` and `disk` follow
+    them, `copy_link` makes them.
     """
 
     append: bool = False
@@ -224,6 +227,7 @@ class Capabilities:
     metadata: bool | None = True
     content_type: bool | None = True
     multipart: bool = True
+    etags: bool | None = True
     links: bool = False
 
 

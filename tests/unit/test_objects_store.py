@@ -242,6 +242,7 @@ class Undeclared(ScriptedClient):
             conditional_write=None,
             metadata=None,
             content_type=None,
+            etags=None,
         )
 
         def heard(options: WriteOptions | None, exclusive: str) -> WriteOptions:
@@ -262,11 +263,16 @@ class Undeclared(ScriptedClient):
         async def copy(real: Script, source: Any, source_key: str, key: str, options: Any = None, **named: Any) -> Any:
             return await real(source, source_key, key, heard(options, "exclusive_copy"), **named)
 
-        self.scripts.update(put=put, copy=copy)
+        async def head(real: Script, key: str) -> Any:
+            found = await real(key)
+            return found if "etags" in keeps else replace(found, etag=None)
+
+        self.scripts.update(put=put, copy=copy, head=head)
 
 
 UNKNOWN = [
     "empty_directories", "exclusive_create", "exclusive_copy", "conditional_write", "metadata", "content_type",
+    "etags",
 ]  # fmt: skip
 
 

@@ -46,7 +46,6 @@ async def copy_item(
     """One native copy, pinned to the source that the listing saw.
 
     Requests: those of `copy_object`, and a look first where `if_none_match` needs one.
-
     exclusive: the service decides `if_none_match` of a copy; else a look comes before.
     """
     file, options, uri = item.source, item.options, client.uri(key)

@@ -56,6 +56,7 @@ class Probes:
             "metadata": _Trial.keeps_metadata,
             "content_type": _Trial.keeps_content_type,
             "empty_directories": _Trial.keeps_markers,
+            "etags": _Trial.tells_etags,
         }
         unknown = [one.name for one in fields(known) if getattr(known, one.name) is None]
         for name in unknown:
@@ -112,6 +113,10 @@ class _Trial:
     async def keeps_content_type(self) -> bool:
         await self._client.put(self._key, _CONTENT, WriteOptions(content_type="text/x-probe"))
         return (await self._client.head(self._key)).content_type == "text/x-probe"
+
+    async def tells_etags(self) -> bool:
+        await self._client.put(self._key, _CONTENT)
+        return (await self._client.head(self._key)).etag is not None
 
     async def keeps_markers(self) -> bool:
         return await keeps_marker(self._client, self._key)

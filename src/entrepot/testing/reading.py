@@ -290,6 +290,16 @@ class ReadingRules(StoreRules):
         for path in ("file", "dir/sub/f", "missing", "di", "dir/su", "file/x"):
             assert not await store.isdir(path), path
 
+    async def test_etags_are_told_as_declared(self, store: BaseArtifactStore, capabilities: Capabilities) -> None:
+        assert capabilities.etags is self.tells_etags
+        for size in (0, 5, len(LARGE)):
+            await store.write_bytes("f", LARGE[:size])
+            listed = (await self.scanned(store))["f"]
+            if self.tells_etags:
+                assert (await store.stat("f")).etag == listed.etag is not None
+            else:
+                assert listed.etag is None
+
     async def test_nothing_is_unknown_after_a_probe(self, store: BaseArtifactStore) -> None:
         found = await store.probe_capabilities()
         assert [name for name in Capabilities.__slots__ if getattr(found, name) is None] == []

@@ -34,7 +34,7 @@ AWS_CAPABILITIES = Capabilities(conditional_write=True)
 
 OTHER_CAPABILITIES = Capabilities(
     exclusive_create=None, exclusive_copy=False, conditional_write=None, empty_directories=None,
-    metadata=None, content_type=None,
+    metadata=None, content_type=None, etags=None,
 )  # fmt: skip
 """A server that speaks S3: what it keeps is asked for, and conditions on copies are not relied on at all."""
 
