@@ -27,6 +27,7 @@ from entrepot.interrupts import Interrupt, set_aside_handler_of_asyncio
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+K = TypeVar("K")
 Make: TypeAlias = Callable[[], Coroutine[Any, Any, T]]
 
 GRACE_S: Final = 5.0
@@ -48,6 +49,31 @@ class OpenFile(Protocol):
     """An open file: `forsake` ends it without publishing, in a bounded time."""
 
     def forsake(self) -> None: ...
+
+
+class _Known(Generic[K]):
+    """What there is to wind up at the end, held weakly; threads may add to it while it is told."""
+
+    def __init__(self) -> None:
+        self._held: WeakSet[K] = WeakSet()
+        self._lock = threading.RLock()  # a finaliser may come back to it in the middle
+
+    def add(self, one: K) -> None:
+        if one not in self._held:
+            with self._lock:
+                self._held.add(one)
+
+    def remove(self, one: K) -> bool:
+        """Forget it; whether it was known."""
+        with self._lock:
+            known = one in self._held
+            self._held.discard(one)
+            return known
+
+    def told(self) -> list[K]:
+        """All that there is now."""
+        with self._lock:
+            return list(self._held)
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -77,7 +103,7 @@ class _Place:
 
     def __init__(self) -> None:
         self.loop = _Loop()
-        self.stores: WeakSet[Closable] = WeakSet()
+        self.stores: _Known[Closable] = _Known()
 
     def run(self, make: Make[T]) -> T:
         interrupt = Interrupt.installed(self.loop)
@@ -121,7 +147,7 @@ class _Place:
             return
         try:
             if asyncio._get_running_loop() is None:
-                self.loop.run_until_complete(_wind_up(list(self.stores)))
+                self.loop.run_until_complete(_wind_up(self.stores.told()))
         finally:
             self.loop.close()
 
@@ -187,8 +213,8 @@ class Background:
 
     def __init__(self) -> None:
         self.loop = _Loop()
-        self.stores: WeakSet[Closable] = WeakSet()
-        self.files: WeakSet[OpenFile] = WeakSet()
+        self.stores: _Known[Closable] = _Known()
+        self.files: _Known[OpenFile] = _Known()
         self._stopping = asyncio.Event()
         self._cleaning: set[asyncio.Task[Any]] = set()
         self.thread = threading.Thread(target=self._serve, name="entrepot-loop", daemon=True)
@@ -204,7 +230,7 @@ class Background:
         await self._stopping.wait()
         if self._cleaning:
             await asyncio.wait(self._cleaning, timeout=GRACE_S)
-        await _wind_up(list(self.stores))
+        await _wind_up(self.stores.told())
 
     def run(self, make: Make[T], store: Closable | None = None) -> T:
         """Run a coroutine there, and wait. Raises RuntimeError on the loop's own thread, where waiting never ends."""
@@ -215,7 +241,7 @@ class Background:
                 "blocking store calls cannot be made from the blocking face's own loop (a callback of one of its "
                 "calls): use the async store there, or make the call from another thread"
             )
-        if store is not None and store not in self.stores:
+        if store is not None:
             self.stores.add(store)
         call = _Call(make)
         set_aside = set_aside_handler_of_asyncio()
@@ -266,7 +292,7 @@ class Background:
         """Drop open files, close connections and end the thread; waits a bounded time."""
         if self.loop.inherited or self.loop.is_closed():
             return
-        for file in list(self.files):
+        for file in self.files.told():
             file.forsake()
         self.loop.call_soon_threadsafe(self._stopping.set)
         self.thread.join(3 * GRACE_S)
@@ -349,7 +375,7 @@ class Bridge:
         if asyncio._get_running_loop() is not None or (store is not None and store.is_local):
             return self.background().run(make, store)
         place = self._place()
-        if store is not None and store not in place.stores:
+        if store is not None:
             place.stores.add(store)
         return place.run(make)
 
@@ -377,12 +403,10 @@ class Bridge:
     def close(self, store: Closable) -> None:
         """Close the connections that this thread and the background loop opened for a store."""
         place: _Place | None = getattr(self._thread, "place", None)
-        if place is not None and store in place.stores and asyncio._get_running_loop() is None:
-            place.stores.discard(store)
+        if place is not None and asyncio._get_running_loop() is None and place.stores.remove(store):
             place.run(store.close)
         background = self._background
-        if background is not None and store in background.stores:
-            background.stores.discard(store)
+        if background is not None and background.stores.remove(store):
             background.run(store.close)
 
     def stop(self) -> None:

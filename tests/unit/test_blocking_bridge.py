@@ -563,6 +563,38 @@ threading.Thread(target=lambda: store.exists("a"), daemon=True).start()
     assert process.returncode == 0
 
 
+def test_threads_that_go_on_opening_do_not_disturb_the_end() -> None:
+    known = BRIDGE.background().files
+    stopped = threading.Event()
+
+    class File:
+        def forsake(self) -> None: ...
+
+    kept = [File() for _ in range(2_000)]
+    for file in kept:
+        known.add(file)
+
+    def go_on() -> None:
+        while not stopped.is_set():
+            more = [File() for _ in range(100)]
+            for file in more:
+                known.add(file)
+
+    threads = [threading.Thread(target=go_on) for _ in range(3)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            assert len(known.told()) >= len(kept)
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(before)
+
+
 def test_a_daemon_thread_in_a_call_does_not_hold_up_the_end() -> None:
     code = f"""{PREAMBLE}
 plain.stuck.add("read")
