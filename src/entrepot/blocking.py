@@ -223,7 +223,8 @@ class SyncArtifactStore:
 
         What is written becomes visible in one step, only by `close()` or a clean exit of `with`. Leaving the `with`
         by an exception, dropping the file, also in a wrapper (`io.TextIOWrapper`, zipfile), and the end of the
-        process leave what was there before; `abort()` does so on purpose.
+        process leave what was there before; `abort()` does so on purpose. (A wrapper in a `contextlib.ExitStack` is
+        the exception: whatever happened, it closes as for a clean exit; give it a `with` of its own.)
         Requests and errors: as the async `open`.
         """
         kind, binary = parse_mode(mode)
