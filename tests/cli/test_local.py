@@ -159,9 +159,9 @@ def test_json_has_the_documented_fields(run: Run, own_directories: Path) -> None
     make_tree(own_directories / "tree", files=2)
     value = run("cp", "-r", "--json", "tree", "copy").value
     assert value.keys() == {
-        "ok", "files", "bytes", "skipped", "failed", "directories", "empty_directories_skipped", "links_skipped",
-        "special_skipped", "removed", "verified", "unverified", "unverified_files", "seconds", "dry_run", "sources",
-        "target",
+        "ok", "files", "bytes", "skipped", "failed", "directories", "empty_directories_skipped", "links",
+        "links_skipped", "special_skipped", "removed", "verified", "unverified", "unverified_files", "seconds",
+        "dry_run", "sources", "target",
     }  # fmt: skip
     assert (value["ok"], value["files"], value["sources"], value["target"]) == (True, 14, ["tree"], "copy")
     failed = run("cp", "--json", "nowhere", "copy2")
@@ -181,12 +181,30 @@ def test_links_are_skipped_or_followed(run: Run, own_directories: Path) -> None:
     assert os.listdir("copy") == ["file"]
 
 
-def test_links_that_cannot_be_followed_are_not_passed_over(run: Run, own_directories: Path) -> None:
+def test_links_are_followed_or_preserved_when_asked(run: Run, own_directories: Path) -> None:
+    tree = own_directories / "tree"
+    (tree / "d").mkdir(parents=True)
+    (tree / "d" / "file").write_text("x")
+    (tree / "link").symlink_to("d")
+    (tree / "loop").symlink_to("..")
+    (tree / "nothing").symlink_to("nowhere")
+    followed = run("cp", "-r", "--links", "follow", "tree", "copy")
+    assert (followed.code, len(followed.stderr.splitlines())) == (1, 2), followed
+    assert hashes(own_directories / "copy").keys() == {"d/file", "link/file"}
+    dry = run("cp", "-r", "-n", "--links", "preserve", "tree", "kept")
+    assert "would link kept/link -> d" in dry.lines
+    kept = run("cp", "-r", "--links", "preserve", "--json", "tree", "kept")
+    assert (kept.code, kept.value["files"], kept.value["links"], kept.value["links_skipped"]) == (0, 1, 3, 0)
+    assert os.readlink(own_directories / "kept" / "loop") == ".."
+    assert "and 3 symbolic links" in run("cp", "-r", "--links", "preserve", "tree", "kept").stdout
+
+
+def test_a_target_that_keeps_no_links_says_what_else_can_be_done(run: Run, own_directories: Path) -> None:
     make_tree(own_directories / "tree", files=1)
-    result = run("cp", "-r", "--links", "follow", "tree", "copy")
+    result = run("cp", "-r", "--links", "preserve", "tree", "memory://x/y")
     assert result.code == 1
-    assert "--links follow is not possible" in result.stderr
-    assert not (own_directories / "copy").exists()
+    assert "--links preserve is not possible" in result.stderr
+    assert "--links follow" in result.stderr
 
 
 def test_a_store_in_memory_lasts_as_long_as_its_command(run: Run, own_directories: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from entrepot.errors import InvalidPath, UnsupportedOperation
+from entrepot.errors import InvalidPath
 from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.memory import MemoryArtifactStore
 from entrepot.models import MIB, ObjectStat
@@ -104,13 +104,6 @@ async def test_links_and_special_files_are_counted(
     moved = await copy_between(disk, "src", memory, "dst", options=replace(TREE, delete_source=True))
     assert moved.removed == 1
     assert sorted(os.listdir(top)) == ["fifo", "link", "loop", "out"]
-
-
-async def test_links_can_only_be_skipped(disk: LocalArtifactStore, memory: MemoryArtifactStore, tmp_path: Path) -> None:
-    make_tree(tmp_path / "src")
-    for links in ("follow", "preserve"):
-        with pytest.raises(UnsupportedOperation, match="links"):
-            await copy_between(disk, "src", memory, "dst", options=replace(TREE, links=links))  # type: ignore[arg-type]
 
 
 async def test_two_roots_of_one_disk_are_one_place(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import entrepot
 from entrepot.errors import ContainerNotFound, CredentialsMissing, PermissionDenied, Unreachable
 from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.s3.store import S3ArtifactStore
@@ -74,6 +75,34 @@ async def test_within_a_service_type_metadata_and_time_are_kept(s3: S3ArtifactSt
     await copy_between(s3, "from", s3, "to", options=TREE)
     found = await s3.stat("to/small")
     assert (found.content_type, dict(found.metadata)) == ("text/csv", {"color": "blue", "mtime": "12.5"})
+
+
+@pytest.mark.usefixtures("disk")
+async def test_a_service_that_drops_metadata_takes_files_without_their_time(
+    juicefs_plain_server: Server, tmp_path: Path
+) -> None:
+    there, options = f"s3://{juicefs_plain_server.create_bucket()}/up", juicefs_plain_server.s3_options
+    up = await entrepot.copy(tmp_path / "src", there, dst_config=options)
+    down = await entrepot.copy(there, tmp_path / "back", src_config=options)
+    assert (up.ok, down.ok) == (True, True)
+    assert hashes(tmp_path / "back") == hashes(tmp_path / "src")
+
+
+async def test_a_service_that_drops_metadata_takes_objects_that_have_some(
+    juicefs_plain_server: Server, juicefs_server: Server
+) -> None:
+    from_uri, to_uri = f"s3://{juicefs_server.create_bucket()}", f"s3://{juicefs_plain_server.create_bucket()}"
+    given = WriteOptions(content_type="text/csv", metadata={"color": "blue"}, mtime_s=12.5)
+    async with (
+        S3ArtifactStore(from_uri, **juicefs_server.s3_options) as source,
+        S3ArtifactStore(to_uri, **juicefs_plain_server.s3_options) as sink,
+    ):
+        await source.write_bytes("f", b"text", given)
+        report = await entrepot.copy(
+            from_uri, to_uri, src_config=juicefs_server.s3_options, dst_config=juicefs_plain_server.s3_options
+        )
+        assert report.ok, report.failed
+        assert await sink.read_bytes("f") == b"text"
 
 
 async def test_large_copies_within_a_service_that_does_not_copy_parts(rclone_server: Server) -> None:

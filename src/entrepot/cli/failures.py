@@ -89,6 +89,7 @@ _SPELLINGS: Final = (
     ("allow_http=True", "--allow-http"),
     ("endpoint_url", "--endpoint-url"),
     ("links='follow'", "--links follow"),
+    ("links='skip'", "--links skip"),
     ("links='preserve'", "--links preserve"),
 )
 _WRONG_USE: Final = (errors.ConfigurationError, errors.InvalidPath)

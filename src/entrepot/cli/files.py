@@ -141,7 +141,7 @@ async def _remove(
     """Remove one file or tree; returns how many files it had, and their bytes."""
     if os.path.basename(place.shown.rstrip("/")) in {".", ".."}:
         raise WrongUse("this is a directory that somebody works in; name it to remove it", place.shown)
-    if place.store.is_local and place.path and os.path.islink(place.uri):
+    if _is_link(place):
         if dry_run:
             _show_removal(session, place, place.uri)
         else:
@@ -169,6 +169,10 @@ async def _remove(
     if not dry_run:
         await place.store.rmtree(place.path, allow_root=everything)
     return files, size_bytes
+
+
+def _is_link(place: Place) -> bool:
+    return place.store.is_local and bool(place.path) and os.path.islink(place.uri)
 
 
 def is_whole_store(place: Place) -> bool:

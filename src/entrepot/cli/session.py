@@ -133,7 +133,7 @@ class Session:
             raise WrongUse(f"{option} is for s3:// addresses; leave it out")
 
     def give_up(self, error: BaseException, remaining: Sequence[Sequence[str]]) -> bool:
-        """Whether all that remains would meet the same error; then it says so. remaining: the addresses of each item."""
+        """Whether all that remains would meet the same error; then it says so. remaining: each item's addresses."""
         if not remaining or not all(_would_meet(error, addresses) for addresses in remaining):
             return False
         number = len(remaining)

@@ -51,7 +51,9 @@ def summary_line(total: dict[str, Any], verb: str, done: str) -> str:
 
 def _things(total: dict[str, Any]) -> str:
     files, directories = counted(total["files"], "file"), total["directories"]
-    if directories and not total["files"]:
+    if links := total["links"]:
+        files += f" and {counted(links, 'symbolic link')}"
+    elif directories and not total["files"]:
         return counted(directories, "directory", "directories")
     empty = f" and {counted(directories, 'empty directory', 'empty directories')}" if directories else ""
     return f"{files}{empty}, {human_size(total['bytes'])}"

@@ -23,7 +23,7 @@ from entrepot.models import MIB, WriteOptions
 from entrepot.paths import scheme_of
 from entrepot.transfer.engine import copy_between
 from entrepot.transfer.events import Event, Failed, StepPlanned, Stopped
-from entrepot.transfer.plan import CopyOptions, Durability, Links, MakeDirectories, MoveInParts
+from entrepot.transfer.plan import CopyOptions, Durability, Links, MakeDirectories, MakeLink, MoveInParts
 from entrepot.transfer.report import CopyReport
 
 TRANSFER_PANEL: Final = "How to copy"
@@ -89,7 +89,7 @@ async def cp(
         typer.Option(
             "--links",
             metavar="skip|follow|preserve",
-            help="What becomes of symbolic links, where a source has them; a local directory can only skip.",
+            help="Leave symbolic links out, copy what they lead to, or make the same links (local targets only).",
             rich_help_panel=TRANSFER_PANEL,
         ),
     ] = "skip",
@@ -119,7 +119,7 @@ async def cp(
     look; nothing is ever partly visible.
 
     --json: one object: ok, files, bytes, skipped, failed (source, target, error, reason), directories,
-    empty_directories_skipped, links_skipped, special_skipped, removed, verified (by what: how many files),
+    empty_directories_skipped, links, links_skipped, special_skipped, removed, verified (by what: how many files),
     unverified, unverified_files, seconds, dry_run, sources, target.
     """
     chosen("--links", links, ("skip", "follow", "preserve"))
@@ -156,7 +156,8 @@ async def mv(
 
     Each source is removed once its copy is durable and verified; what no checksum vouches for is copied, kept, and
     reported, unless --no-verify says that equal sizes are enough. Within one disk a file or a directory is renamed.
-    What lands where is as for `cp`: what is in a directory lands below DST. Symbolic links stay where they are.
+    What lands where is as for `cp`: what is in a directory lands below DST. Symbolic links stay where they are; those
+    in a directory that is renamed go with it.
 
     --json: as `cp`; removed counts the sources that are gone.
     """
@@ -274,6 +275,13 @@ class _Transfer:
                 else:
                     output.line(f"would make {_shown(there, uri)}/")
             return
+        if isinstance(step, MakeLink):
+            link, uri = step.file.source, _uri(there, step.file.target)
+            if output.as_json:
+                output.value({"source": link.uri, "target": uri, "link": link.link_target})
+            else:
+                output.line(f"would link {_shown(there, uri)} -> {link.link_target}")
+            return
         for file in (step.file,) if isinstance(step, MoveInParts) else step.files:
             uri = _uri(there, file.target)
             if output.as_json:
@@ -301,7 +309,9 @@ def _uri(place: Place, path: str) -> str:
 
 
 def _shown(place: Place, uri: str) -> str:
-    """An address below the place, in the form that was typed."""
+    """An address below the place, in the form that was typed; what a link led to outside of it, as it is."""
+    if not uri.startswith(place.uri):
+        return uri
     relative = place.relative(uri)
     return place.child(relative) if relative else place.shown
 
@@ -339,7 +349,7 @@ async def _stream(
         await stream_out(session, await session.place(sources[0]))
         return DONE
     place = await session.place(target)
-    if not place.path or (place.store.is_local and os.path.isdir(place.uri)):
+    if not place.path or (place.store.is_local and await place.store.isdir(place.path)):
         raise WrongUse("a stream needs a name in this place; add one", target)
     if options.dry_run:
         session.output.line(f"would copy standard input -> {target}")

@@ -11,17 +11,25 @@ from entrepot.errors import InvalidPath, IsADirectory, NotFound, UnsupportedOper
 from entrepot.models import FileStat
 from entrepot.paths import printable, refusal
 from entrepot.transfer.plan import CopyOptions, Rules
-from entrepot.transfer.ports import LinkedSource, Sink, Source
+from entrepot.transfer.ports import LinkedSource, Located, Sink, Source
 
 
-def require_possible(source: Source, source_path: str, options: CopyOptions) -> None:
-    """Raise UnsupportedOperation for what no copy from this source can do."""
-    if options.links != "skip" and source.capabilities.links:
+def require_possible(source: Source, source_path: str, sink: Sink, options: CopyOptions) -> None:
+    """Raise UnsupportedOperation for what no copy from this source to this target can do."""
+    if options.links == "skip" or not source.capabilities.links:
+        return
+    if options.delete_source:
         raise UnsupportedOperation(
-            f"links={options.links!r} is not possible: symbolic links below a store's root are never followed, "
-            "and no store keeps them; skip them",
-            operation="copy",
+            f"links={options.links!r} is not possible: a move leaves symbolic links where they are; copy instead",
+            operation="move",
             uri=join(source.path, source_path),
+        )
+    if options.links == "preserve" and not sink.capabilities.links:
+        raise UnsupportedOperation(
+            "links='preserve' is not possible: only a local directory keeps symbolic links; "
+            "links='follow' copies what they lead to, links='skip' leaves them out",
+            operation="copy",
+            uri=sink.path,
         )
 
 
@@ -53,6 +61,7 @@ async def rules_of(
             existing = await existing_files(sink, target, tree=found.is_dir)
     rules = Rules(
         source_root=found.uri,
+        separator=_separator(found.uri),
         target_root=target,
         limits=sink.limits,
         batch_items=max(1, sink.batch_items if native else source.batch_items),
@@ -73,7 +82,7 @@ def _overlap(source: Source, sink: Sink, found: FileStat, target: str, *, native
     same: object = source
     if not (same is sink or native or (source.is_local and sink.is_local)):
         return None
-    origin, goal, root = _real(found.uri), _real(join(sink.path, target)), _real(sink.path)
+    origin, goal, root = (_comparable(one) for one in (found.uri, join(sink.path, target), sink.path))
     if goal == origin or (found.is_dir and goal.startswith(origin.rstrip("/") + "/")):
         what = "the target is the source itself" if goal == origin else "the target lies inside its own source"
         raise InvalidPath(f"{what}; choose another target", operation="copy", uri=join(sink.path, target))
@@ -83,12 +92,22 @@ def _overlap(source: Source, sink: Sink, found: FileStat, target: str, *, native
     return None
 
 
-def _real(address: str) -> str:
+def _separator(address: str) -> str:
+    """What stands between the names of an address."""
+    return "/" if "://" in address else os.sep
+
+
+def real_path(address: str) -> str:
     """The address with symbolic links resolved, where it is a path of this machine."""
     return address if "://" in address else os.path.realpath(address)
 
 
-def scan_of(source: Source, path: str) -> AsyncGenerator[FileStat, None]:
+def _comparable(address: str) -> str:
+    """As `real_path`, with `/` between names, and in one case where the system knows no other."""
+    return address if "://" in address else os.path.normcase(real_path(address)).replace(os.sep, "/")
+
+
+def scan_of(source: Located, path: str) -> AsyncGenerator[FileStat, None]:
     """A scan that also tells what is to be left out, where the source knows such things."""
     if source.capabilities.links:
         return cast("LinkedSource", source).scan(path, links=True)
@@ -107,8 +126,9 @@ async def existing_files(sink: Sink, target: str, *, tree: bool) -> set[str]:
     try:
         if not tree:
             return set() if (await sink.stat(target)).is_dir else {target}
-        root = join(sink.path, "") if sink.path.endswith("/") else sink.path + "/"
-        async with aclosing(sink.scan(target)) as entries:
-            return {entry.uri.removeprefix(root) async for entry in entries if not entry.is_dir}
+        separator = _separator(sink.path)
+        root = sink.path.removesuffix(separator) + separator
+        async with aclosing(scan_of(sink, target)) as entries:
+            return {entry.uri.removeprefix(root).replace(separator, "/") async for entry in entries if not entry.is_dir}
     except NotFound:
         return set()

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import anyio
 
@@ -21,15 +21,13 @@ from entrepot.errors import (
     FATAL,
     AlreadyExists,
     PermissionDenied,
-    SourceChanged,
     StoreError,
-    UnsupportedOperation,
 )
 from entrepot.models import FileStat
 from entrepot.paths import printable
 from entrepot.transfer import whole
 from entrepot.transfer.budget import Gate, Share, process_budget
-from entrepot.transfer.ends import existing_files, join, require_kind, require_possible, rules_of, scan_of
+from entrepot.transfer.ends import existing_files, join, real_path, require_kind, require_possible, rules_of, scan_of
 from entrepot.transfer.events import (
     Copied,
     Event,
@@ -41,12 +39,14 @@ from entrepot.transfer.events import (
     StepPlanned,
     Stopped,
 )
+from entrepot.transfer.links import follow
 from entrepot.transfer.parts import Route, move_in_parts
 from entrepot.transfer.plan import (
     CopyNatively,
     CopyOptions,
     LeftAlone,
     MakeDirectories,
+    MakeLink,
     MoveInParts,
     MoveWhole,
     PlannedFile,
@@ -55,7 +55,8 @@ from entrepot.transfer.plan import (
     Rules,
     Step,
 )
-from entrepot.transfer.ports import Sink, Source
+from entrepot.transfer.ports import LinkedSink, LinkedSource, Sink, Source
+from entrepot.transfer.removal import remove_directories, remove_source
 from entrepot.transfer.report import CopyReport, FailedItem, Ledger
 from entrepot.transfer.schedule import LARGE_AT_ONCE, Backlog, WriteWhole, first_error
 from entrepot.transfer.verify import SIZE, chain, require_size, require_written, strongest
@@ -115,7 +116,7 @@ async def copy_between(
     ledger = Ledger()
     emit = on_event or _ignore
     try:
-        require_possible(source, source_path, options)
+        require_possible(source, source_path, sink, options)
         found = await source.stat(source_path)
         require_kind(found, sink, sink_path, options)
         target = sink_path.removesuffix("/")
@@ -151,6 +152,10 @@ class _Copy:
         ledger: Ledger,
         emit: Callable[[Event], None],
     ) -> None:
+        # What links lead to may lie outside of the source's root.
+        follows = options.links == "follow" and source.capabilities.links
+        self._disk = cast("LinkedSource", source).disk() if follows else None
+        source = self._disk or source
         self._source, self._sink, self._options = source, sink, options
         self._ledger, self._emit, self._exclusive = ledger, emit, exclusive
         self._planner = Planner(rules)
@@ -198,7 +203,7 @@ class _Copy:
                 raise asyncio.CancelledError from failed
             raise failed
         if found.is_dir and self._options.delete_source and not self._options.dry_run:
-            await self._remove_directories(source_path)
+            await remove_directories(self._source, source_path, self._ledger)
 
     # ---- scan -------------------------------------------------------------------------------------
 
@@ -206,21 +211,33 @@ class _Copy:
         planner = self._planner
         if not found.is_dir:
             await self._admit(planner.add_file(PlannedFile(found, planner.target_root)))
+        elif self._disk is not None:
+            goal = real_path(join(self._sink.path, planner.target_root)) if self._sink.is_local else None
+            async with aclosing(follow(self._disk, found, target=goal)) as followed:
+                async for address, reached in followed:
+                    if isinstance(reached, StoreError):
+                        shown = printable(address)
+                        self._record(FailedItem(shown, "", reached.message, _bare(reached)))
+                    else:
+                        await self._take(reached, address)
         else:
             async with aclosing(scan_of(self._source, source_path)) as entries:
                 async for entry in entries:
-                    if entry.link_target is not None:
-                        self._ledger.links_skipped += 1
-                    elif entry.special:
-                        self._ledger.special_skipped += 1
-                    elif (step := planner.add(entry)) is not None:
-                        await self._admit(step)
-                    elif self._backlog.starving:
-                        await self._admit(planner.rest())
+                    await self._take(entry)
         await self._admit(planner.rest())
         if found.is_dir:
             await self._plan_directories()
         self._emit(Planned(planner.files, planner.size_bytes, complete=True))
+
+    async def _take(self, entry: FileStat, address: str | None = None) -> None:
+        if entry.link_target is not None and self._options.links != "preserve":
+            self._ledger.links_skipped += 1
+        elif entry.special:
+            self._ledger.special_skipped += 1
+        elif (step := self._planner.add(entry, address)) is not None:
+            await self._admit(step)
+        elif self._backlog.starving:
+            await self._admit(self._planner.rest())
 
     async def _admit(self, step: Step | Refused | LeftAlone | None) -> None:
         if step is None:
@@ -252,6 +269,8 @@ class _Copy:
         ledger = self._ledger
         if isinstance(step, MakeDirectories):
             ledger.directories += len(step.paths)
+        elif isinstance(step, MakeLink):
+            ledger.links += 1
         elif isinstance(step, MoveInParts):
             ledger.files += 1
             ledger.size_bytes += step.file.source.size_bytes
@@ -274,6 +293,8 @@ class _Copy:
                 await self._move_in_parts(job.file)
             elif isinstance(job, CopyNatively):
                 await self._settle(await whole.copy_natively(self._route, self._carried, job.files))
+            elif isinstance(job, MakeLink):
+                await self._make_link(job.file)
             else:
                 await self._make_directories(job)
             backlog.done(job)
@@ -344,6 +365,15 @@ class _Copy:
             else:
                 self._ledger.directories += 1
 
+    async def _make_link(self, file: PlannedFile) -> None:
+        sink = cast("LinkedSink", self._sink)
+        try:
+            await sink.copy_link(self._source, file.source, file.target, overwrite=self._options.overwrite)
+        except StoreError as error:
+            self._fail(file, error, "write")
+        else:
+            self._ledger.links += 1
+
     # ---- outcomes ---------------------------------------------------------------------------------
 
     async def _settle(self, outcomes: whole.Outcomes, *, told_bytes: int = 0) -> None:
@@ -362,7 +392,14 @@ class _Copy:
             self._fail(file, error, "write")
         if self._options.delete_source:
             for file, method in outcomes.copied:
-                await self._remove(file, verified=method is not None)
+                try:
+                    await remove_source(
+                        self._source, self._sink, file, verified=method is not None, native=self._native
+                    )
+                except StoreError as error:
+                    self._fail(file, error, "remove")
+                else:
+                    self._ledger.removed += 1
 
     def _tell_copied(self) -> None:
         if self._copied:
@@ -398,47 +435,6 @@ class _Copy:
     def _skip(self, file: PlannedFile) -> None:
         self._ledger.skipped += 1
         self._emit(Skipped(file))
-
-    # ---- moving -----------------------------------------------------------------------------------
-
-    async def _remove(self, file: PlannedFile, *, verified: bool) -> None:
-        """Remove the source of a file that was copied, if it still is what was copied."""
-        uri = file.source.uri
-        try:
-            if not verified:
-                raise UnsupportedOperation(
-                    "copied, but no checksum vouches for the bytes, so the source was kept; "
-                    "without verification, equal sizes are enough",
-                    operation="move",
-                    uri=uri,
-                )
-            if self._native and not self._sink.is_local:
-                # The reply to a server-side copy tells nothing of its size.
-                require_written(file.source, await self._sink.stat(file.target))
-            if not _unchanged(file.source, await self._source.stat(uri)):
-                raise SourceChanged("it changed after it was copied, so it was kept", operation="move", uri=uri)
-            await self._source.remove(uri)
-        except StoreError as error:
-            self._fail(file, error, "remove")
-        else:
-            self._ledger.removed += 1
-
-    async def _remove_directories(self, source_path: str) -> None:
-        """Remove what is left of a tree whose files have all moved: its directories."""
-        ledger = self._ledger
-        if ledger.failed or ledger.skipped or ledger.links_skipped or ledger.special_skipped:
-            return
-        if ledger.empty_directories_skipped or not source_path.strip("/"):
-            return
-        await self._source.remove_empty_directories(source_path)
-
-
-def _unchanged(copied: FileStat, now: FileStat) -> bool:
-    """Whether two looks saw one content: by the etag, else by size and time (a listing's may be the finer one)."""
-    if copied.etag and now.etag:
-        return copied.etag == now.etag
-    times = [look.modified.replace(microsecond=0) if look.modified else None for look in (copied, now)]
-    return copied.size_bytes == now.size_bytes and times[0] == times[1]
 
 
 def _bare(error: StoreError) -> StoreError:

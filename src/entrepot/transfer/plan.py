@@ -24,7 +24,9 @@ class CopyOptions:
     recursive: needed for a directory. overwrite: False leaves existing targets as they are and counts them as skipped.
     concurrency: requests in flight. memory_bytes: bound of the content held at once.
     dry_run: scan and plan, and change nothing. verify: compare checksums where there are some; sizes always are.
-    durability: of files written to a disk. links: what becomes of symbolic links in a source that has them.
+    durability: of files written to a disk. links: what becomes of symbolic links in a source that has
+    them: `skip` leaves them out, `follow` copies what they lead to, wherever that is, `preserve` makes the same links,
+    on a local disk.
     delete_source: each source file is removed once its copy is durable (at least `batch`) and verified.
     part_size_bytes: files above this size move in parts, at most 64 MiB; None is the services' own choice (8 MiB).
     How large the parts are is decided by the target.
@@ -121,7 +123,19 @@ class MakeDirectories:
         return {"step": "directories", "paths": list(self.paths)}
 
 
-Step: TypeAlias = MoveWhole | MoveInParts | CopyNatively | MakeDirectories
+@dataclass(frozen=True, slots=True)
+class MakeLink:
+    """A symbolic link, to be made with the same text. file: the link as the scan saw it."""
+
+    file: PlannedFile
+
+    def to_json(self) -> dict[str, Any]:
+        """`step` is `link`; `source`, `target`, and `link`, its text."""
+        file = self.file
+        return {"step": "link", "source": file.source.uri, "target": file.target, "link": file.source.link_target}
+
+
+Step: TypeAlias = MoveWhole | MoveInParts | CopyNatively | MakeDirectories | MakeLink
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +163,8 @@ class LeftAlone:
 class Rules:
     """What the planner needs to know.
 
-    source_root: the address that entries lie below. target_root: the path in the target store they go to.
+    source_root: the address that entries lie below. separator: what stands between the names in its addresses.
+    target_root: the path in the target store they go to.
     source_in_target: the source's own path in the target store, where the source lies in the target's tree.
     batch_items: small files a step. native: the target copies from this source by itself.
     existing: paths in the target store that are to be left alone.
@@ -163,6 +178,7 @@ class Rules:
     source_in_target: str | None = None
     part_threshold_bytes: int | None = None
     existing: Container[str] | None = None
+    separator: str = "/"
 
     def moves_whole(self, size_bytes: int) -> bool:
         """Whether a file of this size moves in one piece."""
@@ -179,7 +195,8 @@ class Planner:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self.target_root = rules.target_root
-        self._prefix = rules.source_root if rules.source_root.endswith("/") else rules.source_root + "/"
+        self._separator = rules.separator
+        self._prefix = rules.source_root.removesuffix(rules.separator) + rules.separator
         self._below = rules.target_root + "/" if rules.target_root else ""
         self._forbidden = f"{rules.source_in_target}/" if rules.source_in_target is not None else None
         self._batch: list[PlannedFile] = []
@@ -191,24 +208,30 @@ class Planner:
         self.files = 0
         self.size_bytes = 0
 
-    def add(self, entry: FileStat) -> Step | Refused | LeftAlone | None:
-        """Take one more entry."""
+    def add(self, entry: FileStat, address: str | None = None) -> Step | Refused | LeftAlone | None:
+        """Take one more entry. address: by which it was reached, where a link led to it."""
         self._holds_any = True
-        uri = entry.uri
+        uri = entry.uri if address is None else address
         if not uri.startswith(self._prefix):
-            return self._refused(entry, "", "the listing named something outside the tree that it lists")
+            return self._refused(uri, "", "the listing named something outside the tree that it lists")
         relative = uri[len(self._prefix) :]
+        if self._separator != "/":
+            relative = relative.replace(self._separator, "/")
         target = self._below + relative
         reason = refusal(target)
         if reason is None and self._forbidden is not None and target.startswith(self._forbidden):
             reason = "it would be written into the source tree itself; choose another target"
         if reason is not None:
-            return self._refused(entry, target, reason)
+            return self._refused(uri, target, reason)
         self._note_parent(relative)
         if entry.is_dir:
             self._directories[relative] = None
             return None
-        return self.add_file(PlannedFile(entry, target))
+        file = PlannedFile(entry, target)
+        if entry.link_target is None:
+            return self.add_file(file)
+        existing = self._rules.existing
+        return LeftAlone(file) if existing is not None and target in existing else MakeLink(file)
 
     def add_file(self, file: PlannedFile) -> Step | LeftAlone | None:
         """Take one file whose target is known."""
@@ -258,7 +281,7 @@ class Planner:
             self._directories.pop(parent, None)
             parent = parent[: max(0, parent.rfind("/"))]
 
-    def _refused(self, entry: FileStat, target: str, reason: str) -> Refused:
+    def _refused(self, address: str, target: str, reason: str) -> Refused:
         # An escaped address: what a listing names may hold anything.
-        source = printable(entry.uri)
+        source = printable(address)
         return Refused(source, printable(target), InvalidPath(reason, operation="copy", uri=source))

@@ -58,11 +58,16 @@ class Source(Located, Protocol):
 
 
 class LinkedSource(Source, Protocol):
-    """A source whose `capabilities.links` is true."""
+    """A source whose `capabilities.links` is true: it tells of symbolic links, and follows them when asked to.
+
+    disk: reads whatever `resolve` has found, which may lie outside of the store.
+    """
 
     def scan(
         self, path: Any = "", recursive: bool = True, *, links: bool = False
     ) -> AsyncGenerator[FileStat, None]: ...
+    async def resolve(self, path: Any, /) -> FileStat: ...
+    def disk(self) -> LinkedSource: ...
 
 
 class Sink(Located, Protocol):
@@ -76,3 +81,9 @@ class Sink(Located, Protocol):
     async def copy_batch(self, source: Any, items: Sequence[CopyItem], /) -> list[FileStat | StoreError]: ...
     async def makedirs(self, path: Any, /) -> None: ...
     async def probe_capabilities(self) -> Capabilities: ...
+
+
+class LinkedSink(Sink, Protocol):
+    """A sink whose `capabilities.links` is true: it can make a link as another such store has it."""
+
+    async def copy_link(self, source: Any, link: FileStat, path: Any, /, *, overwrite: bool) -> None: ...

@@ -50,8 +50,9 @@ class CopyReport:
 
     files, bytes: what is at the target now (in a dry run: what would be). skipped: targets that existed and were not
     to be overwritten. failed: one item each. directories: empty ones that were made at the target;
-    empty_directories_skipped: those it cannot keep. links_skipped, special_skipped: symbolic links, and FIFOs,
-    sockets and devices, that were left out. removed: sources deleted after their copy.
+    empty_directories_skipped: those it cannot keep. links: symbolic links that were made; links_skipped,
+    special_skipped: links, and FIFOs, sockets and devices, that were left out. removed: sources deleted after their
+    copy.
     verified: how files were verified → how many: a checksum's name (`md5`, `part-md5`), `server-side` where the
     service copied by itself, or `size` where no network lay between. unverified: the first of the files whose sizes
     alone were compared, unverified_files their number.
@@ -64,6 +65,7 @@ class CopyReport:
     failed: tuple[FailedItem, ...] = ()
     directories: int = 0
     empty_directories_skipped: int = 0
+    links: int = 0
     links_skipped: int = 0
     special_skipped: int = 0
     removed: int = 0
@@ -88,6 +90,7 @@ class CopyReport:
             "failed": [item.to_json() for item in self.failed],
             "directories": self.directories,
             "empty_directories_skipped": self.empty_directories_skipped,
+            "links": self.links,
             "links_skipped": self.links_skipped,
             "special_skipped": self.special_skipped,
             "removed": self.removed,
@@ -108,6 +111,7 @@ class Ledger:
     skipped: int = 0
     directories: int = 0
     empty_directories_skipped: int = 0
+    links: int = 0
     links_skipped: int = 0
     special_skipped: int = 0
     removed: int = 0
@@ -137,6 +141,7 @@ class Ledger:
             failed=tuple(self.failed),
             directories=self.directories,
             empty_directories_skipped=self.empty_directories_skipped,
+            links=self.links,
             links_skipped=self.links_skipped,
             special_skipped=self.special_skipped,
             removed=self.removed,

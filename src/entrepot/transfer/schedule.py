@@ -10,7 +10,7 @@ import anyio
 
 from entrepot.errors import StoreError
 from entrepot.models import FileData
-from entrepot.transfer.plan import BATCH_BYTES, CopyNatively, MakeDirectories, MoveInParts, MoveWhole, PlannedFile, Step
+from entrepot.transfer.plan import BATCH_BYTES, MoveInParts, MoveWhole, PlannedFile, Step
 
 STEPS_AHEAD: Final = 64
 """How many steps the scan may be ahead of the workers."""
@@ -30,7 +30,7 @@ class WriteWhole:
     size_bytes: int
 
 
-Job: TypeAlias = MoveWhole | MoveInParts | CopyNatively | MakeDirectories | WriteWhole
+Job: TypeAlias = Step | WriteWhole
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -87,6 +87,10 @@ class Directory(ABC):
         """Where a link points, as written in it."""
 
     @abstractmethod
+    def make_link(self, text: str, name: str, *, to_directory: bool) -> None:
+        """Make a symbolic link; FileExistsError where anything is. to_directory: what Windows has to know of it."""
+
+    @abstractmethod
     def set_time(self, name: str, descriptor: int, mtime_ns: int) -> None:
         """Set a file's times, in nanoseconds since 1970, by its open descriptor where that is possible."""
 
@@ -193,6 +197,9 @@ class _Descriptor(Directory):
     def link_target(self, name: str) -> str:
         return os.readlink(name, dir_fd=self._fd)
 
+    def make_link(self, text: str, name: str, *, to_directory: bool) -> None:
+        os.symlink(text, name, dir_fd=self._fd)
+
     def set_time(self, name: str, descriptor: int, mtime_ns: int) -> None:
         os.utime(descriptor, ns=(mtime_ns, mtime_ns))
 
@@ -271,6 +278,9 @@ class _Path(Directory):
 
     def link_target(self, name: str) -> str:
         return os.readlink(self._at(name))
+
+    def make_link(self, text: str, name: str, *, to_directory: bool) -> None:
+        os.symlink(text, self._at(name), target_is_directory=to_directory)
 
     def set_time(self, name: str, descriptor: int, mtime_ns: int) -> None:
         os.utime(self._at(name), ns=(mtime_ns, mtime_ns))

@@ -17,7 +17,7 @@ from anyio import to_thread
 from entrepot.contract import BaseArtifactStore, WriteMode
 from entrepot.errors import InvalidPath, PreconditionFailed, StoreError
 from entrepot.files import BinaryReader, BinaryWriter, PartWriter
-from entrepot.flavors.local import bulk, moves
+from entrepot.flavors.local import bulk, links, moves
 from entrepot.flavors.local.addresses import absolute_root, key_below
 from entrepot.flavors.local.directories import Tree, split_key
 from entrepot.flavors.local.faults import failure, telling
@@ -311,6 +311,32 @@ class LocalArtifactStore(BaseArtifactStore):
                 return
             for entry in page:
                 yield entry
+
+    # ---- symbolic links, where a copy asks for them ------------------------------------------------
+
+    def disk(self) -> LocalArtifactStore:
+        """The store of the whole disk. What `resolve` found is read through it: a real path holds no link."""
+        return LocalArtifactStore(os.path.abspath(os.sep), durability=self._durability)
+
+    async def resolve(self, path: StrPath) -> FileStat:
+        """What a path leads to with every link followed, wherever that is: its uri is the real path. Cost: one hop.
+
+        The one way by which this store looks through links. Raises NotFound for a link that leads to nothing,
+        PathOutsideStore for one that leads to itself.
+        """
+        _, uri = self._located(path, "resolve")
+        with telling("resolve", uri, reading=True):
+            return await to_thread.run_sync(links.resolve, uri)
+
+    async def copy_link(self, source: Any, link: FileStat, path: StrPath, *, overwrite: bool) -> None:
+        """Make a symbolic link with the text of another local store's, in place of a file or link. Cost: one hop.
+
+        Where it leads is neither looked at nor changed. Raises AlreadyExists without overwrite, IsADirectory.
+        """
+        assert isinstance(source, LocalArtifactStore)
+        origin, target = source._key(link.uri, "copy_link"), self._key(path, "copy_link")
+        copy = partial(links.copy_link, source._tree, origin, self._tree, target, overwrite=overwrite)
+        await to_thread.run_sync(copy)
 
     async def glob(self, pattern: StrPath) -> AsyncGenerator[str, None]:
         key = key_below(self._tree.root, pattern, operation="glob")
