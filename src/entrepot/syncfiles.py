@@ -3,8 +3,8 @@
 A writer publishes by an explicit `close()` or a clean `with` exit, and by nothing else, in every layer: raw, buffered,
 text, and under wrappers that are not ours (a plain `io.TextIOWrapper`, zipfile, pandas). CPython's own wrappers call
 `close()` on what they wrap in two more cases, which are told apart here: from their finaliser (`_dealloc_warn` comes
-before it), and from their `__exit__` when an exception leaves the `with`. The limit: a wrapper that is not ours, kept in
-a `contextlib.ExitStack`, closes as for a clean exit whatever happened; give it a `with` of its own.
+before it), and from their `__exit__` when an exception leaves the `with`. The limit: a wrapper that is not ours, kept
+in a `contextlib.ExitStack`, closes as for a clean exit whatever happened; give it a `with` of its own.
 """
 
 from __future__ import annotations
