@@ -290,8 +290,25 @@ class ObjectArtifactStore(ReadableObjectStore):
     def part_checksum(self, file: FileStat, part_size_bytes: int) -> PartChecksum | None:
         return self.client.part_checksum(file, part_size_bytes)
 
+    async def _kept_of(self, options: WriteOptions) -> WriteOptions:
+        """The options without metadata and type where the service drops them: a bulk copy leaves those behind."""
+        names = ["metadata"] if options.metadata else []
+        if options.content_type is not None:
+            names.append("content_type")
+        if not names:
+            return options
+        known = await self._probes.settle(self.client, self._root, tuple(names))
+        return replace(
+            options,
+            metadata=options.metadata if known.metadata else NO_OPTIONS.metadata,
+            content_type=options.content_type if known.content_type else None,
+        )
+
     async def write_batch(self, items: Sequence[WriteItem]) -> list[FileStat | StoreError]:
-        return await batches.each(items, lambda item: self.write_bytes(item.path, item.data, item.options))
+        async def write(item: WriteItem) -> FileStat:
+            return await self.write_bytes(item.path, item.data, await self._kept_of(item.options))
+
+        return await batches.each(items, write)
 
     def open_parts(
         self, path: StrPath, size_bytes: int, options: WriteOptions
@@ -302,8 +319,9 @@ class ObjectArtifactStore(ReadableObjectStore):
 
         @asynccontextmanager
         async def parts() -> AsyncGenerator[PartWriter, None]:
-            await self._require_kept(options, "open_parts", relative)
-            async with bulk.open_parts(self.client, key, self._uri(relative), size_bytes, options) as writer:
+            kept = await self._kept_of(options)
+            await self._require_kept(kept, "open_parts", relative)
+            async with bulk.open_parts(self.client, key, self._uri(relative), size_bytes, kept) as writer:
                 yield writer
 
         return parts()
