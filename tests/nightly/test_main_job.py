@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from benchmarks.measure import run_process
 from benchmarks.trees import check_equal, make_large_files, make_small_files, tree_hashes
+
 from cli.programs import PROGRAM, make_tree, program, server_settings, started
 from entrepot.testing.servers import Server
 
