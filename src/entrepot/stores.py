@@ -185,7 +185,8 @@ async def copy(
     recursive: False refuses a directory. concurrency: requests in flight. memory_bytes: bound of the content held at
     once. dry_run: plan and report, change nothing. verify: compare checksums where there are some; sizes always are.
     durability: of what is written to a disk: `none` is safe against a killed process, `batch` and `full` against a
-    power cut as well; None is the store's own. links: what becomes of symbolic links: `skip` counts them.
+    power cut as well; None is the store's own. links: what becomes of symbolic links in a local
+    source: `skip` counts them, `follow` copies what they lead to, `preserve` makes the same links (local targets only).
     on_event: is called with what happens (`entrepot.transfer.events`), in the loop of the copy; it must not block.
     src_config, dst_config: keys of the flavors, as for `open_store`; two addresses in one container with equal keys
     share their connections. Stores that are given open stay open.

@@ -9,6 +9,8 @@ import pytest
 rich_console = pytest.importorskip("rich.console")
 
 from entrepot.cli.bars import Bars, shortened  # noqa: E402
+from entrepot.cli.bars import drawn as drawn_on_a_terminal  # noqa: E402
+from entrepot.cli.render import Output  # noqa: E402
 from entrepot.errors import NotFound  # noqa: E402
 from entrepot.models import FileStat  # noqa: E402
 from entrepot.transfer.events import Copied, Failed, Planned, Progress, Skipped, Started  # noqa: E402
@@ -77,3 +79,18 @@ def test_several_copies_add_up() -> None:
 def test_long_names_keep_both_ends() -> None:
     assert shortened("short", 10) == "short"
     assert shortened("0123456789abcdef", 9) == "0123…cdef"
+
+
+def test_lines_above_the_progress_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output()
+    with drawn_on_a_terminal("copy", output):
+        output.note("cp a:smile:b/[red]c")
+    assert "entrepot: cp a:smile:b/[red]c" in capsys.readouterr().err
+
+
+def test_a_large_file_that_is_skipped_at_its_end_leaves_no_line() -> None:
+    bars = Bars("copy", console=rich_console.Console(file=io.StringIO()))
+    large = file("large.bin", 4 << 20)
+    bars.on_event(Started(large))
+    bars.on_event(Skipped(large))
+    assert "large" not in drawn(bars)

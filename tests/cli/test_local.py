@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from cli.programs import Run, hashes, make_tree
+from entrepot.cli import runner
+from entrepot.cli.failures import Interrupted
 
 # ---- cp -------------------------------------------------------------------------------------------------
 
@@ -483,3 +487,27 @@ def test_a_stream_needs_a_name(run: Run, own_directories: Path, target: str) -> 
     result = run("cp", "-", target)
     assert result.code == 2
     assert "needs a name" in result.stderr
+
+
+# ---- other systems ---------------------------------------------------------------------------------------
+
+
+def test_a_move_between_drives_copies(run: Run, own_directories: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def different_drives(paths: object) -> str:
+        raise ValueError("Paths don't have the same drive")
+
+    monkeypatch.setattr("entrepot.cli.renames.os.path.commonpath", different_drives)
+    (own_directories / "a").write_text("a")
+    assert run("mv", "a", "b").code == 0
+    assert os.listdir() == ["b"]
+
+
+def test_ctrl_c_is_told_where_the_loop_takes_no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def interrupted() -> int:
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(60)
+        return 0
+
+    monkeypatch.setattr(runner, "_handle", lambda loop, stop: [])
+    with pytest.raises(Interrupted):
+        runner.run_until_done(interrupted)

@@ -120,3 +120,11 @@ def test_the_empty_directories_are_those_with_nothing_below(directories: set[str
     full = {one.rpartition("/")[0] for one in every | files}
     expected = {f"dst/{one}" for one in every - full} if entries else {"dst"}
     assert set(planner.empty_directories()) == expected
+
+
+def test_addresses_with_another_separator_are_keys_with_slashes() -> None:
+    planner = Planner(rules(source_root="C:\\data\\src", separator="\\"))
+    (step,) = plan(planner, [FileStat("C:\\data\\src\\d", 0, is_dir=True), FileStat("C:\\data\\src\\d\\a b", 1)])
+    assert isinstance(step, MoveWhole)
+    assert [one.target for one in step.files] == ["dst/d/a b"]
+    assert list(planner.empty_directories()) == []

@@ -71,6 +71,7 @@ class Bars:
             case Skipped():
                 self._count(1)
                 self.progress.advance(self._whole, event.file.source.size_bytes)
+                self._end(event.file.source.uri)
             case Failed():
                 self._count(1)
                 self.progress.advance(self._whole, -event.told_bytes)
@@ -128,7 +129,7 @@ class _Rate(ProgressColumn):
 @contextmanager
 def drawn(verb: str, output: Output) -> Iterator[Bars]:
     """Bars on standard error for as long as the block lasts; they leave nothing behind."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
     bars = Bars(verb, console=console)
 
     def above(line: str) -> None:

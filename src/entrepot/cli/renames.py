@@ -20,6 +20,7 @@ from entrepot.transfer.report import CopyReport
 class _Rename:
     source: str
     target: str
+    common: str
     is_directory: bool
     size_bytes: int
 
@@ -37,9 +38,8 @@ async def renamed(here: Place, there: Place, options: CopyOptions) -> CopyReport
     one = await to_thread.run_sync(_rename_of, here.uri, there.uri, options.overwrite)
     if one is None:
         return None
-    common = os.path.commonpath([os.path.dirname(one.source), os.path.dirname(one.target)])
     try:
-        async with make_store(Path(common)) as store:
+        async with make_store(Path(one.common)) as store:
             await store.rename(one.source, one.target, overwrite=options.overwrite)
     except UnsupportedOperation:
         return None  # another file system is mounted there
@@ -57,7 +57,11 @@ def _rename_of(source_uri: str, target_uri: str, overwrite: bool) -> _Rename | N
     is_directory = os.path.isdir(source)
     if os.path.lexists(target) and (is_directory or not overwrite or not os.path.isfile(target)):
         return None
-    return _Rename(source, target, is_directory, 0 if is_directory else os.stat(source).st_size)
+    try:
+        common = os.path.commonpath([os.path.dirname(source), os.path.dirname(target)])
+    except ValueError:
+        return None  # two drives of Windows have nothing in common
+    return _Rename(source, target, common, is_directory, 0 if is_directory else os.stat(source).st_size)
 
 
 def _real(uri: str) -> str:

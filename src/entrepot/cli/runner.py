@@ -27,8 +27,11 @@ def run_until_done(command: Callable[[], Coroutine[Any, Any, int]]) -> int:
     Raises Interrupted once SIGINT or SIGTERM was received and the cancelled command has cleaned up. A second signal
     ends the process at once.
     """
-    with asyncio.Runner() as runner:
-        return runner.run(_guarded(command))
+    try:
+        with asyncio.Runner() as runner:
+            return runner.run(_guarded(command))
+    except KeyboardInterrupt:  # asyncio's own way to tell, where it takes no handlers for signals (Windows)
+        raise Interrupted(signal.SIGINT) from None
 
 
 async def _guarded(command: Callable[[], Coroutine[Any, Any, int]]) -> int:
