@@ -73,8 +73,9 @@ class StackComponent:
         return {key: value for key, value in self._shown() if value != HIDDEN and value is not None}
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{key}={value!r}" for key, value in self.describe().items())
-        return f"{type(self).__name__}({shown})"
+        defaults = _defaults(self.CONFIG)
+        told = [(key, value) for key, value in self._shown() if key not in defaults or value != defaults[key]]
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in told)})"
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return _rebuild, (type(self), self._public_configuration())
@@ -82,6 +83,13 @@ class StackComponent:
 
 def _rebuild(kind: type[StackComponent], configuration: dict[str, Any]) -> StackComponent:
     return kind(**configuration)
+
+
+def _defaults(config: type[Any]) -> dict[str, Any]:
+    fields = getattr(config, "model_fields", None)
+    if fields is not None:
+        return {name: field.default for name, field in fields.items() if not field.is_required()}
+    return {f.name: f.default for f in dataclasses.fields(config) if f.default is not dataclasses.MISSING}
 
 
 def _is_secret(value: object) -> bool:
