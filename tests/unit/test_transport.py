@@ -359,6 +359,24 @@ async def test_bytes_that_came_before_a_stall_are_told() -> None:
         await server.until_open(0)
 
 
+@pytest.mark.parametrize("into", [False, True])
+async def test_a_body_that_drips_is_given_up(into: bool) -> None:
+    async def drip(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.receive(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with serving(drip) as server, transport(timeouts=Timeouts(progress_s=0.1)) as http:
+        async with http.send(Request("GET", server.origin, "/k")) as response:
+            with pytest.raises(TimedOut, match="1 KiB/s"):
+                await (response.readinto(memoryview(bytearray(10**6))) if into else response.read())
+            assert 0 < response.received < 1000
+        await server.until_open(0)
+
+
 async def test_a_reply_that_never_begins_times_out() -> None:
     async def silent(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

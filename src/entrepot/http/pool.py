@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
@@ -18,7 +19,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from entrepot import __version__
-from entrepot.errors import BadResponse
+from entrepot.errors import BadResponse, TimedOut
 from entrepot.http.routes import FAILURES, Route, cause, tls_context
 from entrepot.http.transport import Origin, Request, Response, Timeouts, Transport
 from entrepot.models import KIB, MIB, Buffer
@@ -27,6 +28,7 @@ USER_AGENT: Final = f"entrepot/{__version__}"
 
 _CHUNK_BYTES: Final = 256 * KIB  # of a body to send: larger ones are copied by the event loop, 0.74 s of CPU a GB
 _READ_BUFFER_BYTES: Final = 2 * MIB  # a smaller one stops and starts the socket often: 0.99 s of CPU a GB, not 0.76
+_NEVER_WAITS_BYTES: Final = 32 * KIB  # of a body: aiohttp waits for the socket above 64 KiB, below no timer is needed
 _KEEPALIVE_S: Final = 60.0
 # aiohttp must not add a Content-Type: it would not be covered by the signature.
 _NO_CONTENT_TYPE: Final = ("Content-Type",)
@@ -64,16 +66,18 @@ class AiohttpTransport(Transport):
         if pool is not None and self._pid == os.getpid():
             await pool.close()
 
-    async def pool(self) -> _Pool:
-        """The running loop's connections."""
+    def kept_pool(self) -> _Pool | None:
+        """The running loop's connections, if there are any yet."""
         if self._pid != os.getpid():
             self._drop_inherited()
-        loop = asyncio.get_running_loop()
-        pool = self._pools.get(loop)
-        if pool is None or pool.session.closed:
-            self._drop_ended()
-            pool = self._pools[loop] = _Pool(self.timeouts, self._connections)
-            await pool.keep()
+        pool = self._pools.get(asyncio.get_running_loop())
+        return pool if pool is not None and not pool.session.closed else None
+
+    async def new_pool(self) -> _Pool:
+        """The running loop's first connections, or those after a `close`."""
+        self._drop_ended()
+        pool = self._pools[asyncio.get_running_loop()] = _Pool(self.timeouts, self._connections)
+        await pool.keep()
         return pool
 
     def route(self, origin: Origin) -> Route:
@@ -103,9 +107,10 @@ class AiohttpTransport(Transport):
 
     def _drop_ended(self) -> None:
         """Loops close their pools as they end (`_Pool.keep`); this is for loops that were only closed."""
-        for loop in list(self._pools.keys()):
-            if loop.is_closed():
-                del self._pools[loop]
+        for reference in self._pools.keyrefs():  # a list made in one step: other threads' loops come and go
+            loop = reference()
+            if loop is not None and loop.is_closed():
+                self._pools.pop(loop, None)
 
 
 class _Pool:
@@ -206,7 +211,7 @@ class _Exchange(Response):
     async def __aenter__(self) -> Response:
         request, transport = self._request, self._transport
         self._route = route = transport.route(request.origin)
-        pool = await transport.pool()
+        pool = transport.kept_pool() or await transport.new_pool()
         path, _, query = request.target.partition("?")
         headers: CIMultiDict[str] = CIMultiDict(request.headers)
         headers["Host"] = route.authority
@@ -245,7 +250,7 @@ class _Exchange(Response):
     async def read(self, limit: int | None = None) -> bytes:
         content = self._reply.content
         self._refuse_above(limit)
-        self.received = 0
+        self._begin_body()
         pieces: list[bytes] = []
         while True:
             try:
@@ -258,11 +263,13 @@ class _Exchange(Response):
                 raise BadResponse(f"{self._route.where} sent a body of more than {limit} bytes")
             self.received += len(piece)
             pieces.append(piece)
+            self._require_progress()
 
     async def readinto(self, into: memoryview) -> int:
         content = self._reply.content
         self._refuse_above(into.nbytes)
-        self.received = start = 0
+        self._begin_body()
+        start = 0
         while True:
             try:
                 piece, ends_chunk = await content.readchunk()
@@ -275,6 +282,20 @@ class _Exchange(Response):
                 raise BadResponse(f"{self._route.where} sent a body of more than {into.nbytes} bytes")
             into[start:stop] = piece
             self.received = start = stop
+            self._require_progress()
+
+    def _begin_body(self) -> None:
+        self.received = self._mark_bytes = 0
+        self._mark_s = time.monotonic()
+
+    def _require_progress(self) -> None:
+        """Give up a body that drips: `idle_s` alone would let a byte every half minute go on for ever."""
+        now_s, limit_s = time.monotonic(), self._transport.timeouts.progress_s
+        if now_s - self._mark_s < limit_s:
+            return
+        if self.received - self._mark_bytes < limit_s * KIB:
+            raise TimedOut(f"{self._route.where} sent less than 1 KiB/s for {limit_s:g} s")
+        self._mark_s, self._mark_bytes = now_s, self.received
 
     def _refuse_above(self, limit: int | None) -> None:
         declared = self.headers.get("content-length", "")
@@ -303,6 +324,10 @@ class _Body(aiohttp.Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         assert isinstance(writer, StreamWriter)
         self._connection = writer.transport
+        if self._view.nbytes <= _NEVER_WAITS_BYTES:
+            await writer.write(self._view)
+            self.written = True
+            return
         for start in range(0, self._view.nbytes, _CHUNK_BYTES):
             async with asyncio.timeout(self._send_s):
                 await writer.write(self._view[start : start + _CHUNK_BYTES])
@@ -318,8 +343,10 @@ class _Body(aiohttp.Payload):
 
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:
     """Names in lower case; the values of a repeated name joined by `, `."""
-    plain: dict[str, str] = {}
-    for name, value in headers.items():
-        lower = name.lower()
-        plain[lower] = f"{plain[lower]}, {value}" if lower in plain else value
+    plain = {name.lower(): value for name, value in headers.items()}
+    if len(plain) < len(headers):
+        plain.clear()
+        for name, value in headers.items():
+            lower = name.lower()
+            plain[lower] = f"{plain[lower]}, {value}" if lower in plain else value
     return plain

@@ -20,12 +20,14 @@ Headers: TypeAlias = Sequence[tuple[str, str]]
 class Timeouts:
     """In seconds. connect: to reach the endpoint. idle: between two pieces of a reply. No total: bodies may be long.
 
-    send: for the network to take the next 256 KiB of a body.
+    send: for the network to take the next 256 KiB of a body. progress: over so long, a body that comes must have made
+    1 KiB a second; it is looked at where a piece comes, so that it costs no timer.
     """
 
     connect_s: float = 10.0
     idle_s: float = 30.0
     send_s: float = 60.0
+    progress_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
