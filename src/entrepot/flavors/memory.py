@@ -321,7 +321,9 @@ class MemoryClient(ObjectClient):
         content = b"".join(held[part.number][1] for part in parts)
         digests = b"".join(bytes.fromhex(part.etag) for part in parts)
         etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
-        stat = self._publish("complete_upload", upload.key, content, upload.options, etag=etag, checksums={})
+        stat = self._publish(
+            "complete_upload", upload.key, content, upload.options, etag=etag, checksums={"part-md5": etag}
+        )
         await self.abort_upload(upload)
         return stat
 

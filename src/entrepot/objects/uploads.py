@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -98,10 +97,6 @@ class OpenUpload:
         parts = [self.parts[number] for number in sorted(self.parts)]
         stat = await self.client.complete_upload(self._opened(), parts)
         self.upload = None
-        composite = composite_md5(parts)
-        if composite is not None and stat.etag is not None and stat.etag.strip('"') == composite:
-            # The service made this etag from the parts it holds, and each part's etag is the MD5 of what was sent.
-            return replace(stat, checksums={**stat.checksums, "part-md5": composite})
         return stat
 
     async def abort(self) -> None:
@@ -125,17 +120,6 @@ async def _abort(client: ObjectClient, upload: Upload) -> None:
 
 def _warn_left_behind(client: ObjectClient, upload: Upload, reason: str) -> None:
     _log.warning("an unfinished upload stays at %s: %s", client.uri(upload.key), reason)
-
-
-def composite_md5(parts: Sequence[Part]) -> str | None:
-    """S3's etag of an object of these parts, if each part's own etag was the MD5 of the bytes sent.
-
-    Source: Amazon S3 User Guide, "Checking object integrity", multipart uploads.
-    """
-    if not parts or any(part.md5 is None or part.etag.strip('"') != part.md5 for part in parts):
-        return None
-    digests = b"".join(bytes.fromhex(part.md5 or "") for part in parts)
-    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
 async def copy_in_parts(

@@ -8,13 +8,11 @@ from typing import Final
 
 import anyio.to_thread
 
+from entrepot.auth.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from entrepot.files import PartChecksum
 from entrepot.flavors.s3.replies import composite_count, etag_may_be_md5, is_md5
-from entrepot.flavors.s3.requests import EMPTY_SHA256, Digests
+from entrepot.flavors.s3.requests import Digests
 from entrepot.models import MIB, Buffer, FileStat
-
-UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
-"""Over TLS the body is covered by the connection and by Content-MD5, so that hashing it once is enough."""
 
 _IN_THREAD_FROM_BYTES: Final = 1 * MIB
 
@@ -25,7 +23,7 @@ def md5_hex(data: Buffer) -> str:
 
 
 def digest_body(data: Buffer, *, signed: bool) -> Digests:
-    """signed: the signature covers the body's own hash."""
+    """signed: the signature covers the body's own hash; over TLS the connection and Content-MD5 are enough."""
     if not signed:
         return Digests(md5_hex(data), UNSIGNED_PAYLOAD)
     return Digests(md5_hex(data), hashlib.sha256(data).hexdigest() if len(data) else EMPTY_SHA256)

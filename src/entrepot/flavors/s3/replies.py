@@ -74,7 +74,7 @@ def quoted_etag(etag: str) -> str:
 
 
 def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
-    """The user's own metadata, keys in lower case, RFC 2047 words decoded (see `requests.metadata_headers`)."""
+    """The user's own metadata, keys in lower case, RFC 2047 words decoded (see `requests.metadata`)."""
     return {
         name[len(_META) :]: _decoded(value) if "=?" in value else value
         for name, value in headers.items()

@@ -10,18 +10,19 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
+from entrepot.auth.sigv4 import EMPTY_SHA256
 from entrepot.errors import ConfigurationError
 from entrepot.flavors.s3.endpoint import Address, keeps_path
 from entrepot.flavors.s3.replies import quoted_etag
 from entrepot.models import NO_OPTIONS, Buffer, ByteRange, Part, Upload, WriteOptions
+from entrepot.objects.client import user_metadata
 
 HeaderList: TypeAlias = tuple[tuple[str, str], ...]
 
-EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 _CUSTOMER = "server-side-encryption-customer-"
 _META_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 # Values that arrive as they were sent: single spaces inside, none outside, and nothing that reads as an encoded word.
@@ -249,16 +250,12 @@ def metadata(options: WriteOptions) -> Mapping[str, str]:
     of RFC 2047, the form in which AWS itself returns such values; reading decodes it. Raises: ConfigurationError for a
     name that cannot be a header's.
     """
-    if not options.metadata and options.mtime_s is None:
-        return {}
     sent: dict[str, str] = {}
-    for name, value in options.metadata.items():
+    for name, value in user_metadata(options).items():
         lower = name.lower()
         if not _META_NAME.fullmatch(lower):
             raise ConfigurationError("a name of metadata is made of ASCII letters, digits and -_. (no spaces)")
         sent[lower] = value if not value or _META_PLAIN.fullmatch(value) else _encoded_word(value)
-    if options.mtime_s is not None:
-        sent["mtime"] = f"{options.mtime_s:.9f}".rstrip("0").rstrip(".")
     return sent
 
 
