@@ -120,6 +120,11 @@ def test_what_is_not_the_document_asked_for_is_unreadable(parse: Callable[[bytes
         parse(body)
 
 
+def test_a_document_of_very_many_elements_is_refused() -> None:
+    with pytest.raises(Unreadable, match="too many"):
+        replies.parse_delete(xml("DeleteResult", "<a/>" * 1_000_000))
+
+
 def test_an_error_in_a_listing_is_an_error() -> None:
     with pytest.raises(ErrorInside) as caught:
         replies.parse_list(xml("Error", "<Code>SlowDown</Code>"), prefix="", token=None)

@@ -22,6 +22,7 @@ XML_MAX_BYTES: Final = 16 * MIB
 """More than any reply has: a listing of 1,000 keys of 1,024 bytes, each byte as %XX, is 4 MiB."""
 
 _DEPTH_MAX: Final = 12
+_NODES_MAX: Final = 100_000  # a page of 1,000 rows has some ten thousand; each costs 25 times its bytes in memory
 _META = "x-amz-meta-"
 _MONTHS = {
     "Jan": 1, "Feb": 2, "Mar": 3, "Apr": 4, "May": 5, "Jun": 6,
@@ -181,8 +182,13 @@ def parse_xml(body: bytes, *roots: str) -> Node:
     """
     top = Node("")
     stack = [top]
+    left = _NODES_MAX
 
     def start(name: str, _attributes: dict[str, str]) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Unreadable("XML of too many elements")
         node = Node(name.rpartition(":")[2])
         stack[-1].children.append(node)
         stack.append(node)
