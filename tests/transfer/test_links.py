@@ -15,7 +15,7 @@ from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.memory import MemoryArtifactStore
 from entrepot.models import MIB
 from entrepot.transfer.engine import CopyOptions, CopyReport, copy_between
-from transfer.dictstore import DictStore
+from plain_store import PlainStore
 
 pytestmark = pytest.mark.anyio
 
@@ -181,10 +181,10 @@ async def test_a_dry_run_counts_links_and_makes_none(tmp_path: Path, disk: Local
 
 async def test_a_target_without_links_is_refused_before_any_write(disk: LocalArtifactStore, tmp_path: Path) -> None:
     put(tmp_path / "src" / "file")
-    sink = DictStore()
+    sink = PlainStore()
     with pytest.raises(UnsupportedOperation, match=r"links='follow'.*links='skip'"):
         await copy_between(disk, "src", sink, "dst", options=PRESERVE)
-    assert sink.journal.calls == []
+    assert sink.log == []
 
 
 @pytest.mark.parametrize("options", [FOLLOW, PRESERVE])
@@ -201,10 +201,10 @@ async def test_a_move_neither_follows_nor_takes_links(
 async def test_a_source_without_links_pays_nothing(options: CopyOptions) -> None:
     calls = []
     for one in (replace(options, links="skip"), options):
-        source, sink = DictStore("dict://source/root"), DictStore("dict://sink/root")
+        source, sink = PlainStore("plain://source/root"), PlainStore("plain://sink/root")
         source.put("src/a", b"1")
         assert (await copy_between(source, "src", sink, "dst", options=one)).files == 1
-        calls.append((source.journal.calls, sink.journal.calls))
+        calls.append((source.log, sink.log))
     assert calls[0] == calls[1]
 
 

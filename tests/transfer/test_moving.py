@@ -13,7 +13,7 @@ from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.memory import MemoryArtifactStore
 from entrepot.paths import TEMPORARY_PREFIX
 from entrepot.transfer.engine import CopyOptions, copy_between
-from transfer.dictstore import DictStore
+from plain_store import PlainStore
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +26,7 @@ async def test_what_appears_in_a_directory_that_moves_stays_there(tmp_path: Path
         (top / name).parent.mkdir(parents=True)
         (top / name).write_bytes(b"1")
     (top / "empty/deeper/file").unlink()
-    sink = DictStore()
+    sink = PlainStore()
 
     async def appear(name: str, path: str) -> None:
         await anyio.lowlevel.checkpoint()
@@ -58,7 +58,7 @@ async def test_what_is_written_while_the_markers_of_a_move_go_stays() -> None:
             await memory.write_bytes("src/late", b"2")
 
     memory.client.delete = delete_and_be_overtaken  # type: ignore[method-assign]
-    report = await copy_between(memory, "src", DictStore(), "dst", options=MOVE)
+    report = await copy_between(memory, "src", PlainStore(), "dst", options=MOVE)
     assert (report.ok, report.removed) == (True, 1)
     assert await memory.listdir("src") == ["late"]
 
@@ -68,7 +68,7 @@ async def test_a_tree_of_empty_directories_moves_whole(tmp_path: Path, flavor: s
     source = LocalArtifactStore(tmp_path) if flavor == "local" else MemoryArtifactStore("memory://moving")
     await source.makedirs("src/a/b/c")
     await source.makedirs("src2")
-    sink = DictStore()
+    sink = PlainStore()
     await copy_between(source, "src", sink, "dst", options=MOVE)
     assert sink.folders == {"dst/a/b/c"}
     assert await source.listdir("") == ["src2"]

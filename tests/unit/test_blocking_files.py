@@ -29,7 +29,7 @@ from entrepot.errors import (
     UnsupportedOperation,
 )
 from entrepot.models import MIB
-from plain_store import PlainStore
+from plain_store import PlainStore, failing, no_fault
 
 
 class Boom(Exception):
@@ -364,7 +364,7 @@ def test_a_dropped_file_publishes_nothing(
         held.append(held)
     del held
     assert nothing_was_published(plain)
-    assert ("commit", "old") not in plain.log
+    assert ("publish", "old") not in plain.log
 
 
 @pytest.mark.usefixtures("old")
@@ -433,7 +433,7 @@ def test_a_close_inside_an_except_clause_publishes(store: SyncArtifactStore, pla
 
 @pytest.mark.usefixtures("old")
 def test_a_failed_write_publishes_nothing(store: SyncArtifactStore, plain: PlainStore) -> None:
-    plain.failures["write"] = NoSpace
+    plain.fault = failing("write", NoSpace("as the test wants it"))
     for mode, data in (("wb", b"new"), ("w", "new")):
         file = store.open("old", mode)
         file.write(data)
@@ -451,11 +451,11 @@ def test_a_failed_write_publishes_nothing(store: SyncArtifactStore, plain: Plain
 
 @pytest.mark.usefixtures("old")
 def test_a_failed_write_that_was_caught_is_told_by_close(store: SyncArtifactStore, plain: PlainStore) -> None:
-    plain.failures["write"] = NoSpace
+    plain.fault = failing("write", NoSpace("as the test wants it"))
     raw = store.open("old", "wb", buffering=0)
     with pytest.raises(NoSpace):
         raw.write(b"new")
-    plain.failures.clear()
+    plain.fault = no_fault
     with pytest.raises(StoreClosed, match="a write failed before"):
         raw.write(b"more")
     with pytest.raises(StoreClosed, match="a write failed before"):
@@ -465,7 +465,7 @@ def test_a_failed_write_that_was_caught_is_told_by_close(store: SyncArtifactStor
 
 @pytest.mark.usefixtures("old")
 def test_a_failed_commit_is_raised_once(store: SyncArtifactStore, plain: PlainStore) -> None:
-    plain.failures["commit"] = ConnectionFailed
+    plain.fault = failing("publish", ConnectionFailed("as the test wants it"))
     file = store.open("old", "wb")
     with pytest.raises(ConnectionFailed):
         file.close()
