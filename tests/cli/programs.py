@@ -123,12 +123,3 @@ def make_tree(root: Path, *, files: int = 20, large_bytes: int = 0) -> Path:
             for _ in range(large_bytes >> 20):
                 file.write(block)
     return root
-
-
-def hashes(root: Path) -> dict[str, str]:
-    """Every file below a directory: relative path → SHA-256."""
-    return {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }

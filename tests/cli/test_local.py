@@ -8,8 +8,9 @@ import signal
 from pathlib import Path
 
 import pytest
+from benchmarks.trees import tree_hashes
 
-from cli.programs import Run, hashes, make_tree
+from cli.programs import Run, make_tree
 from entrepot.cli import runner
 from entrepot.cli.failures import Interrupted
 
@@ -23,17 +24,17 @@ def test_a_tree_into_the_default_store_and_back_is_the_same(run: Run, tmp_path: 
     assert (there.code, there.stderr) == (0, "")
     assert there.stdout.startswith("copied 73 files and 1 empty directory, 20.0 MiB")
     assert run("cp", "-r", "default:first", tmp_path / "back").code == 0
-    assert hashes(tmp_path / "back") == hashes(tree)
+    assert tree_hashes(tmp_path / "back") == tree_hashes(tree)
     assert (tmp_path / "back" / "empty directory").is_dir()
     assert run("ls", "default:").lines == ["first/"]
 
 
 def test_contents_land_below_the_target_whatever_is_there(run: Run, own_directories: Path) -> None:
     make_tree(own_directories / "src", files=3)
-    expected = hashes(own_directories / "src")
+    expected = tree_hashes(own_directories / "src")
     for source, target in (("src", "a"), ("src/", "a"), ("src", "a/"), ("./src/", "./a/")):
         assert run("cp", "-r", source, target).code == 0
-        assert hashes(own_directories / "a") == expected
+        assert tree_hashes(own_directories / "a") == expected
 
 
 def test_a_file_is_copied_to_the_target_itself(run: Run, own_directories: Path) -> None:
@@ -43,7 +44,7 @@ def test_a_file_is_copied_to_the_target_itself(run: Run, own_directories: Path) 
     onto_directory = run("cp", "one.txt", "deep")
     assert onto_directory.code == 2
     assert "--into" in onto_directory.stderr
-    assert hashes(own_directories / "deep") == {"er/two.txt": hashes(own_directories)["one.txt"]}
+    assert tree_hashes(own_directories / "deep") == {"er/two.txt": tree_hashes(own_directories)["one.txt"]}
 
 
 def test_into_puts_sources_below_a_directory_by_their_names(run: Run, own_directories: Path) -> None:
@@ -51,7 +52,7 @@ def test_into_puts_sources_below_a_directory_by_their_names(run: Run, own_direct
     (own_directories / "one.txt").write_text("1")
     assert run("cp", "-r", "tree/", "one.txt", "--into", "all").code == 0
     assert sorted(os.listdir("all")) == ["one.txt", "tree"]
-    assert hashes(own_directories / "all" / "tree") == hashes(own_directories / "tree")
+    assert tree_hashes(own_directories / "all" / "tree") == tree_hashes(own_directories / "tree")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_wrong_use_is_one_line_and_exit_code_2(
     assert len(result.stderr.splitlines()) == 1
     assert result.stderr.startswith("entrepot: ")
     assert says in result.stderr
-    assert hashes(own_directories).keys() == {"a"}
+    assert tree_hashes(own_directories).keys() == {"a"}
 
 
 def test_a_directory_needs_r(run: Run, own_directories: Path) -> None:
@@ -108,13 +109,13 @@ def test_a_directory_needs_r(run: Run, own_directories: Path) -> None:
 @pytest.mark.parametrize("target", ["tree", "tree/below", "tree/d0/x"])
 def test_a_target_inside_its_own_source_is_refused(run: Run, own_directories: Path, target: str) -> None:
     tree = make_tree(own_directories / "tree", files=3)
-    before = hashes(tree)
+    before = tree_hashes(tree)
     for verb in (["cp", "-r"], ["mv"]):
         result = run(*verb, "tree", target)
         assert result.code == 2
         assert "choose another target" in result.stderr
         assert len(result.stderr.splitlines()) == 1
-        assert hashes(tree) == before
+        assert tree_hashes(tree) == before
 
 
 def test_a_missing_source_is_one_line(run: Run, own_directories: Path) -> None:
@@ -147,7 +148,7 @@ def test_no_overwrite_leaves_what_is_there(run: Run, own_directories: Path) -> N
 
 def test_a_dry_run_changes_nothing(run: Run, own_directories: Path) -> None:
     make_tree(own_directories / "tree", files=2)
-    before = hashes(own_directories)
+    before = tree_hashes(own_directories)
     copied = run("cp", "-r", "--dry-run", "tree", "copy")
     assert copied.code == 0
     assert "would copy tree/empty.bin -> copy/empty.bin" in copied.lines
@@ -155,7 +156,7 @@ def test_a_dry_run_changes_nothing(run: Run, own_directories: Path) -> None:
     assert "would move tree/empty.bin -> copy/empty.bin" in run("mv", "-n", "tree", "copy").lines
     assert "would remove tree/empty.bin" in run("rm", "-r", "-n", "tree").lines
     assert run("mkdir", "-n", "new").lines == ["would make new"]
-    assert hashes(own_directories) == before
+    assert tree_hashes(own_directories) == before
     assert os.listdir(own_directories) == ["tree"]
 
 
@@ -194,7 +195,7 @@ def test_links_are_followed_or_preserved_when_asked(run: Run, own_directories: P
     (tree / "nothing").symlink_to("nowhere")
     followed = run("cp", "-r", "--links", "follow", "tree", "copy")
     assert (followed.code, len(followed.stderr.splitlines())) == (1, 2), followed
-    assert hashes(own_directories / "copy").keys() == {"d/file", "link/file"}
+    assert tree_hashes(own_directories / "copy").keys() == {"d/file", "link/file"}
     dry = run("cp", "-r", "-n", "--links", "preserve", "tree", "kept")
     assert "would link kept/link -> d" in dry.lines
     kept = run("cp", "-r", "--links", "preserve", "--json", "tree", "kept")
@@ -233,11 +234,11 @@ def test_mode_and_time_are_kept(run: Run, own_directories: Path) -> None:
 
 def test_mv_moves_files_and_directories(run: Run, own_directories: Path) -> None:
     tree = make_tree(own_directories / "tree", files=5)
-    expected = hashes(tree)
+    expected = tree_hashes(tree)
     result = run("mv", "tree", "moved/tree")
     assert (result.code, result.stderr) == (0, "")
     assert not tree.exists()
-    assert hashes(own_directories / "moved" / "tree") == expected
+    assert tree_hashes(own_directories / "moved" / "tree") == expected
     assert run("mv", "moved/tree/empty.bin", "e").code == 0
     assert (own_directories / "e").is_file()
     assert not (own_directories / "moved/tree/empty.bin").exists()
@@ -245,12 +246,12 @@ def test_mv_moves_files_and_directories(run: Run, own_directories: Path) -> None
 
 def test_mv_merges_into_what_is_there(run: Run, own_directories: Path) -> None:
     tree = make_tree(own_directories / "tree", files=5)
-    expected = hashes(tree)
+    expected = tree_hashes(tree)
     (own_directories / "there").mkdir()
     (own_directories / "there" / "mine").write_text("x")
     assert run("mv", "tree", "there").code == 0
     assert not tree.exists()
-    assert hashes(own_directories / "there").items() >= expected.items()
+    assert tree_hashes(own_directories / "there").items() >= expected.items()
     assert (own_directories / "there" / "mine").read_text() == "x"
 
 
@@ -440,7 +441,7 @@ def test_rm_of_a_link_removes_the_link(run: Run, own_directories: Path) -> None:
         assert not os.path.lexists(own_directories / arguments[-1])
     assert sorted(os.listdir()) == ["file", "tree"]
     assert (own_directories / "file").read_text() == "stays"
-    assert len(hashes(own_directories / "tree")) == 13 + 1
+    assert len(tree_hashes(own_directories / "tree")) == 13 + 1
 
 
 def test_mv_of_a_link_moves_neither_it_nor_what_it_names(run: Run, own_directories: Path) -> None:

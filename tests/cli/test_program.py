@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from benchmarks.trees import tree_hashes
 
-from cli.programs import PROGRAM, TIMEOUT_S, Run, environment, hashes, make_tree, program, started
+from cli.programs import PROGRAM, TIMEOUT_S, Run, environment, make_tree, program, started
 
 TEMPORARY = ".~entrepot-"
 
@@ -143,7 +144,7 @@ def test_a_signal_while_standard_output_is_stuck_ends_the_program(
 
 def test_killed_at_any_moment_no_partial_file_is_visible(run: Run, own_directories: Path, tmp_path: Path) -> None:
     tree = make_tree(own_directories / "tree", files=100, large_bytes=16 << 20)
-    expected = hashes(tree)
+    expected = tree_hashes(tree)
     began = time.monotonic()
     assert program("cp", "-r", "tree", tmp_path / "whole").code == 0
     usual_s = time.monotonic() - began
@@ -151,12 +152,12 @@ def test_killed_at_any_moment_no_partial_file_is_visible(run: Run, own_directori
         target = tmp_path / f"killed-{attempt}"
         with started("cp", "-r", "tree", target) as process, contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(usual_s * (attempt + 3) / 7)
-        seen = {name: value for name, value in hashes(target).items() if TEMPORARY not in name}
+        seen = {name: value for name, value in tree_hashes(target).items() if TEMPORARY not in name}
         assert seen.items() <= expected.items()
         target.mkdir(exist_ok=True)
         assert sorted(name for name in run("ls", "-r", target).lines if not name.endswith("/")) == sorted(seen)
         assert run("cp", "-r", "tree", target).code == 0
-        assert {name: value for name, value in hashes(target).items() if TEMPORARY not in name} == expected
+        assert {name: value for name, value in tree_hashes(target).items() if TEMPORARY not in name} == expected
 
 
 # ---- a terminal -----------------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ def test_progress_is_drawn_on_a_terminal_and_leaves_one_summary_line(own_directo
     text = ESCAPES.sub("", drawn)
     assert "files" in text
     assert text.rstrip().splitlines()[-1].lstrip("\r").startswith("copied 63 files, 16.0 MiB")
-    assert hashes(own_directories / "copy") == hashes(own_directories / "tree")
+    assert tree_hashes(own_directories / "copy") == tree_hashes(own_directories / "tree")
 
 
 def test_help_and_sizes_are_for_people_on_a_terminal(own_directories: Path) -> None:

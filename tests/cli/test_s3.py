@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from benchmarks.trees import tree_hashes
 
 from cli.programs import (
     ODD_NAMES,
@@ -18,7 +19,6 @@ from cli.programs import (
     TIMEOUT_S,
     Run,
     environment,
-    hashes,
     make_tree,
     program,
     server_settings,
@@ -54,9 +54,9 @@ def test_a_tree_there_and_back_is_the_same(run: Run, uri: str, tmp_path: Path) -
     assert there.stdout.startswith("copied 53 files, 24.0 MiB")
     back = run("cp", "-r", uri, tmp_path / "back")
     assert (back.code, back.stderr) == (0, ""), back
-    assert hashes(tmp_path / "back") == hashes(tree)
+    assert tree_hashes(tmp_path / "back") == tree_hashes(tree)
     listed = run("ls", "-r", uri).lines
-    assert sorted(name for name in listed if not name.endswith("/")) == sorted(hashes(tree))
+    assert sorted(name for name in listed if not name.endswith("/")) == sorted(tree_hashes(tree))
     assert {f"odd names/{name}" for name in ODD_NAMES} <= set(listed)
 
 
@@ -64,7 +64,7 @@ def test_the_other_client_does_the_same(run: Run, uri: str, tmp_path: Path) -> N
     tree = make_tree(tmp_path / "tree", files=5)
     assert run("cp", "-r", "--client", "sdk", tree, uri).code == 0
     assert run("cp", "-r", "--client", "sdk", uri, tmp_path / "back").code == 0
-    assert hashes(tmp_path / "back") == hashes(tree)
+    assert tree_hashes(tmp_path / "back") == tree_hashes(tree)
 
 
 def test_options_do_what_variables_do(run: Run, rclone_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,14 +80,14 @@ def test_within_one_service_the_service_copies(run: Run, uri: str, tmp_path: Pat
     assert run("cp", "-r", tree, f"{uri}/a").code == 0
     value = run("cp", "-r", "--json", f"{uri}/a", f"{uri}/b").value
     assert value["ok"]
-    assert value["verified"] == {"server-side": len(hashes(tree))}
+    assert value["verified"] == {"server-side": len(tree_hashes(tree))}
     assert run("cp", "-r", f"{uri}/b", tmp_path / "back").code == 0
-    assert hashes(tmp_path / "back") == hashes(tree)
+    assert tree_hashes(tmp_path / "back") == tree_hashes(tree)
 
 
 def test_mv_leaves_nothing_behind(run: Run, uri: str, tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "tree", files=5)
-    expected = hashes(tree)
+    expected = tree_hashes(tree)
     moved = run("mv", "--json", tree, f"{uri}/x")
     assert (moved.code, moved.stderr) == (0, ""), moved
     assert moved.value["removed"] == len(expected)
@@ -95,7 +95,7 @@ def test_mv_leaves_nothing_behind(run: Run, uri: str, tmp_path: Path) -> None:
     assert run("mv", f"{uri}/x", f"{uri}/y").code == 0
     assert run("ls", f"{uri}/x").code == 1
     assert run("mv", f"{uri}/y", tmp_path / "back").code == 0
-    assert hashes(tmp_path / "back") == expected
+    assert tree_hashes(tmp_path / "back") == expected
     assert run("du", "-s", "--json", uri.rsplit("/", 1)[0]).value["files"] == 0
 
 
@@ -206,7 +206,7 @@ def test_a_key_that_cannot_be_a_local_file_fails_alone(run: Run, moto_server: Se
     lines = result.stderr.splitlines()
     assert all(line.startswith("entrepot: cp s3://") and ";" in line for line in lines), result.stderr
     assert len(lines) == 4
-    kept = hashes(tmp_path / "back").keys()
+    kept = tree_hashes(tmp_path / "back").keys()
     assert "good" in kept
     assert kept & {"a", "a/b"} in ({"a"}, {"a/b"})
     assert not (tmp_path / "up").exists()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from contract.memory_hooks import MemoryHooks
 from entrepot.blocking import SyncArtifactStore
 from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.memory import MemoryArtifactStore, MemoryClient
-from entrepot.paths import split_uri
 from entrepot.testing import BlockingStoreContract, FolderHooks
 
 
@@ -22,31 +22,10 @@ class TestBlockingLocal(FolderHooks, BlockingStoreContract):
         return SyncArtifactStore(LocalArtifactStore(self.folder))
 
 
-class TestBlockingMemory(BlockingStoreContract):
+class TestBlockingMemory(MemoryHooks, BlockingStoreContract):
     @pytest.fixture
     def blocking_store(self) -> Iterator[SyncArtifactStore]:
         name = secrets.token_hex(8)
-        self.raw = MemoryClient(name)
+        self.raw, self.root = MemoryClient(name), "root"
         with SyncArtifactStore(MemoryArtifactStore(f"memory://{name}/root")) as store:
             yield store
-
-    async def raw_read(self, uri: str) -> bytes:
-        return bytes((await self.raw.get(split_uri(uri)[2])).data)
-
-    async def raw_write(self, uri: str, data: bytes) -> None:
-        await self.raw.put(split_uri(uri)[2], data)
-
-    async def raw_exists(self, uri: str) -> bool:
-        return uri in await self.raw_list()
-
-    async def raw_list(self) -> list[str]:
-        found: list[str] = []
-        token: str | None = ""
-        while token is not None:
-            page = await self.raw.list_page("root/", token=token)
-            found += [self.raw.uri(one.key) for one in page.objects if not one.key.endswith("/")]
-            token = page.next_token
-        return found
-
-    async def raw_uploads(self) -> list[str]:
-        return [one.key for one in await self.raw.list_uploads()]
