@@ -289,7 +289,7 @@ class BaseArtifactStore(StackComponent, ABC):
                 yield await self.stat(f"{base}/{name}" if base else name)
             return
         await self.listdir(path)
-        async with aclosing(self.walk(path)) as levels:
+        async with aclosing(self.walk(path, onerror=_fail)) as levels:
             async for directory, directories, files in levels:
                 for name in (*directories, *files):
                     yield await self.stat(f"{directory}/{name}")
@@ -413,3 +413,9 @@ def parse_mode(mode: str) -> tuple[WriteMode | None, bool]:
         raise ValueError(f"invalid mode: {mode!r}")
     kind = kinds.pop()
     return (None if kind == "r" else kind), "b" in letters  # type: ignore[return-value]  # one of w, x, a by the check
+
+
+def _fail(error: StoreError) -> None:
+    """A listing that was not whole is an error for who counts on it; a directory that went meanwhile is not."""
+    if not isinstance(error, NotFound):
+        raise error

@@ -198,10 +198,7 @@ async def test_a_cancellation_that_meets_an_error_is_a_cancellation() -> None:
         await task
 
 
-HANGS = pytest.mark.xfail(run=False, reason="the worker left for writing may wait for memory that read files hold")
-
-
-@pytest.mark.parametrize("concurrency", [1, 2, pytest.param(3, marks=HANGS), pytest.param(4, marks=HANGS)])
+@pytest.mark.parametrize("concurrency", [1, 2, 3, 4, 8])
 async def test_small_files_that_were_read_never_wait_behind_large_ones_that_wait_for_memory(concurrency: int) -> None:
     source, sink = PlainStore("plain://source/root"), Hole("plain://sink/root")
     sink.batch_items = 64  # type: ignore[misc]

@@ -406,7 +406,6 @@ async def test_a_service_that_keeps_failing_ends_the_copy(source: PlainStore, si
     assert sink.count("open_writer") < 300
 
 
-@pytest.mark.xfail(strict=True, reason="the default of `scan` passes over what `walk` could not list")
 async def test_a_listing_that_fails_ends_the_copy(source: PlainStore, sink: PlainStore) -> None:
     fill(source, "src")
     source.fault = failing("listdir", PermissionDenied("not yours"), lambda path: path == "src/2")

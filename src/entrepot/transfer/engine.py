@@ -163,15 +163,18 @@ class _Copy:
         requests, hops = Gate(options.concurrency), Gate(min(_HOPS, options.concurrency))
         # As many workers as requests, so that one who has a file seldom waits for its turn to ask.
         self._workers = 2 * _HOPS if source.is_local and sink.is_local else max(2, options.concurrency)
-        # A large file may wait until no memory is held: one worker is left to write what was read.
-        large_at_once = min(LARGE_AT_ONCE, self._workers - 1)
-        self._backlog = Backlog(write_items=max(1, sink.batch_items), large_at_once=large_at_once)
+        self._backlog = Backlog(
+            write_items=max(1, sink.batch_items),
+            large_at_once=min(LARGE_AT_ONCE, self._workers - 1),  # small files need a worker, too
+            contended=lambda: memory.contended,
+        )
         self._route = Route(
             source=source,
             sink=sink,
             reads=hops if source.is_local else requests,
             writes=hops if sink.is_local else requests,
             memory=memory,
+            acquire=self._acquire,
             part_bytes=Gate(max(1, options.memory_bytes * 3 // 4)),
             verify=options.verify,
         )
@@ -300,22 +303,26 @@ class _Copy:
             backlog.done(job)
 
     async def _read(self, job: MoveWhole) -> None:
-        memory, backlog = self._route.memory, self._backlog
-        if not memory.try_acquire(job.size_bytes):
-            # Waiting for memory while files that hold some wait to be written could be for ever.
-            chunk = backlog.put_back(job)
-            if chunk is not None:
-                await self._write(chunk)
-                backlog.done(chunk)
-                return
-            await memory.acquire(job.size_bytes)
+        await self._acquire(job.size_bytes)
         read, failed = await whole.read_whole(self._route, job)
         held = job.size_bytes
         for file, error in failed:
             held -= file.source.size_bytes
             self._fail(file, error, "read")
-        memory.release(job.size_bytes - held)
-        backlog.put_read(job, read, held)
+        self._route.memory.release(job.size_bytes - held)
+        self._backlog.put_read(job, read, held)
+
+    async def _acquire(self, size_bytes: int) -> None:
+        """Take memory. Files that were read hold some until they are written, and a wait for that could be for ever:
+        so who would wait writes them first, and who reads more while somebody waits writes before it goes on.
+        """
+        memory, backlog = self._route.memory, self._backlog
+        while not memory.try_acquire(size_bytes):
+            if (chunk := backlog.take_read()) is None:
+                await memory.acquire(size_bytes)
+                return
+            await self._write(chunk)
+            backlog.done(chunk)
 
     async def _write(self, job: WriteWhole) -> None:
         outcomes = await whole.write_whole(self._route, self._carried, job.files)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import anyio
@@ -23,7 +23,8 @@ _INLINE_DIGEST_BYTES = 64 * KIB
 class Route:
     """What every move of one copy shares: both ends, how many requests each takes, and the memory.
 
-    part_bytes: how much of the memory may be buffers of parts; the rest is always there for small files.
+    acquire: takes from the memory, waiting in line. part_bytes: how much of the memory may be buffers of parts; the
+    rest is always there for small files.
     """
 
     source: Source
@@ -31,6 +32,7 @@ class Route:
     reads: Gate
     writes: Gate
     memory: Share
+    acquire: Callable[[int], Awaitable[None]]
     part_bytes: Gate
     verify: bool
 
@@ -94,7 +96,7 @@ class _Parts:
         while self._begun < self._count:
             await part_bytes.enter(weight)
             try:
-                await memory.acquire(size)
+                await self._route.acquire(size)
                 try:
                     await self._move_parts(memoryview(bytearray(size)))
                 finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -50,11 +51,13 @@ class Backlog:
     """The work between the scan and the workers of one copy; for one event loop.
 
     Small files pass through two stages, each in batches of the size that its end likes: read, then written. Files that
-    were read are written before more are read, so what is held stays little.
+    were read are written before more are read, so what is held stays little. contended: whether anybody waits for
+    memory.
     """
 
-    def __init__(self, *, write_items: int, large_at_once: int = LARGE_AT_ONCE) -> None:
+    def __init__(self, *, write_items: int, contended: Callable[[], bool], large_at_once: int = LARGE_AT_ONCE) -> None:
         self._write_items = write_items
+        self._contended = contended
         self._large_at_once = large_at_once
         self._steps: deque[Step] = deque()
         self._large: deque[MoveInParts] = deque()
@@ -92,7 +95,7 @@ class Backlog:
     # ---- the workers' side ------------------------------------------------------------------------
 
     async def take(self) -> Job | None:
-        """The next job, None when all is done. Every job is given back by `done`, `put_read` or `put_back`."""
+        """The next job, None when all is done. Every job is given back by `done` or `put_read`."""
         while (job := self._choose()) is None:
             if not self._scanning and not self._running:
                 self._wake(everyone=True)
@@ -124,19 +127,24 @@ class Backlog:
             self._wake()
         self.done(job)
 
-    def put_back(self, job: MoveWhole) -> WriteWhole | None:
-        """Return a job for which there is no memory now, and take the writing that will free some; None if there is
-        none: then the job stays with the worker, which waits.
+    def take_read(self) -> WriteWhole | None:
+        """Files that were read, to be written now, for who would have to wait for the memory that they hold; given
+        back by `done`.
         """
         if not self._read:
             return None
-        self._steps.appendleft(job)
+        self._running += 1
         return self._chunk()
 
     # ---- the choice -------------------------------------------------------------------------------
 
     def _choose(self) -> Job | None:
-        if self._read and (len(self._read) >= self._write_items or self._read_bytes >= BATCH_BYTES or not self._steps):
+        if self._read and (
+            len(self._read) >= self._write_items
+            or self._read_bytes >= BATCH_BYTES
+            or not self._steps
+            or self._contended()  # who waits for memory may wait for what these files hold
+        ):
             return self._chunk()
         if self._large and self._running_large < self._large_at_once:
             self._running_large += 1
