@@ -73,8 +73,8 @@ will not get better."""
 _Stage: TypeAlias = Literal["read", "write", "remove"]
 """In which stage of its way an item failed."""
 
-_HOPS = 4
-"""Batches in worker threads at once, on each end that is on this machine."""
+_HOPS = 2
+"""Batches in worker threads at once, on each end that is on this machine: more only contend for the interpreter."""
 
 _PLANNED_EVERY = 1_000
 _COPIED_AN_EVENT = 64
