@@ -70,6 +70,8 @@ async def serving(
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Server]:
     server = Server()
+    # The loop itself holds no connection whose reading is paused: without this the collector takes it away.
+    under_way: set[asyncio.Task[None]] = set()
 
     async def count(change: int) -> None:
         async with server.changed:
@@ -78,6 +80,9 @@ async def serving(
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server.accepted += 1
+        task = asyncio.current_task()
+        assert task is not None
+        under_way.add(task)
         await count(1)
         try:
             await handler(server, reader, writer)
@@ -85,6 +90,7 @@ async def serving(
             pass
         finally:
             writer.close()
+            under_way.discard(task)
             await count(-1)
 
     listener = await asyncio.start_server(connection, "127.0.0.1", 0, limit=2**20, ssl=tls)
