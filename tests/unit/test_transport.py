@@ -743,11 +743,12 @@ def test_a_loop_that_was_only_closed_is_noticed_at_the_next_use() -> None:
 
 
 FORK = """
-    import asyncio, os, sys, warnings
+    import asyncio, logging, os, sys, warnings
     from entrepot.http.pool import AiohttpTransport
     from entrepot.http.transport import Origin, Request
 
     warnings.simplefilter("error")
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # a busy machine's slow callbacks are no fault
     origin, http = Origin("http", "127.0.0.1", int(sys.argv[1])), AiohttpTransport()
     loop = asyncio.new_event_loop()
 
