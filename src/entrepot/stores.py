@@ -251,7 +251,7 @@ def _names_below(sources: Sequence[Address]) -> list[str]:
     """By which name each source lands in a directory. Raises ConfigurationError for none, or the same one twice."""
     seen: dict[str, str] = {}
     for source in sources:
-        shown, name = _shown(source), _name(source)
+        shown, name = _shown(source), landing_name(source)
         if not name:
             raise ConfigurationError(
                 "a whole store has no name to land by; give dst in place of into", operation="copy", uri=shown
@@ -264,8 +264,8 @@ def _names_below(sources: Sequence[Address]) -> list[str]:
     return list(seen)
 
 
-def _name(address: Address) -> str:
-    """The last name of an address; empty for the root of a store."""
+def landing_name(address: Address) -> str:
+    """By which name an address lands in a directory (`into`): its last one; empty for the root of a store."""
     if isinstance(address, tuple):
         key = path_text(address[1])
     else:

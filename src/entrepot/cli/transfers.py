@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +15,12 @@ from entrepot.cli.files import DryRun, stream_out
 from entrepot.cli.options import chosen, parsed_bytes, parsed_count
 from entrepot.cli.renames import renamed
 from entrepot.cli.render import read_standard_input, standard_input_is_terminal
-from entrepot.cli.session import STREAM, Place, Session, is_named, joined
+from entrepot.cli.session import STREAM, Place, Session, joined
 from entrepot.cli.summary import combined, summary_line
 from entrepot.errors import IsADirectory, StoreError
 from entrepot.models import MIB, WriteOptions
 from entrepot.paths import scheme_of
+from entrepot.stores import landing_name
 from entrepot.transfer.engine import copy_between
 from entrepot.transfer.events import Event, Failed, StepPlanned, Stopped
 from entrepot.transfer.plan import CopyOptions, Durability, Links, MakeDirectories, MakeLink, MoveInParts
@@ -318,11 +318,7 @@ def _shown(place: Place, uri: str) -> str:
 
 def _below(directory: str, source: str) -> str:
     """Where a source lands with `--into`: below the directory, by its own name. Raises WrongUse where it has none."""
-    if scheme_of(source) is None and not is_named(source):
-        name = os.path.basename(os.path.abspath(source))
-    else:
-        body = source.partition("://")[2].partition("/")[2] if scheme_of(source) else source.partition(":")[2]
-        name = body.rstrip("/").rsplit("/", 1)[-1]
+    name = landing_name(source)
     if not name:
         raise WrongUse("a whole store has no name to land by; give a target in place of --into", source)
     return joined(directory, name)
