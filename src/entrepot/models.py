@@ -10,6 +10,9 @@ from typing import Final, Literal, TypeAlias
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """What a body can be: bytes in memory, at most one part long."""
 
+PresignMethod: TypeAlias = Literal["GET", "PUT", "HEAD", "DELETE"]
+"""What a presigned URL is for."""
+
 KIB: Final = 1024
 MIB: Final = 1024**2
 GIB: Final = 1024**3
@@ -152,12 +155,16 @@ NO_OPTIONS: Final = WriteOptions()
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A multipart upload under way. size_bytes: the whole, where it is known at the start."""
+    """A multipart upload under way. size_bytes: the whole, where it is known at the start.
+
+    in_order: its parts must come one after another; else in any order, and several at once.
+    """
 
     key: str
     upload_id: str
     options: WriteOptions = NO_OPTIONS
     size_bytes: int | None = None
+    in_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +220,7 @@ class Capabilities:
     multipart: parts of one object can be written in any order and at once.
     etags: `stat` and `scan` tell an etag of every file; without, a file that is replaced by one of its size may go
     unnoticed by a reader and by a copy.
+    presign: `presign` gives URLs. versions: `list_versions` and `read_version`, of a container that keeps versions.
     links: `scan(path, links=True)` also tells of symbolic links and of special files; `resolve` and `disk` follow
     them, `copy_link` makes them.
     """
@@ -228,6 +236,8 @@ class Capabilities:
     content_type: bool | None = True
     multipart: bool = True
     etags: bool | None = True
+    presign: bool = False
+    versions: bool = False
     links: bool = False
 
 

@@ -17,10 +17,11 @@ from entrepot.errors import BadResponse, ChecksumMismatch, ConnectionFailed, Not
 from entrepot.flavors.s3 import replies
 from entrepot.flavors.s3.checksums import composite_md5, md5_hex, part_checksum
 from entrepot.flavors.s3.client import S3Client
-from entrepot.flavors.s3.faults import ErrorInside, ErrorReply, Unreadable, fault
+from entrepot.flavors.s3.faults import fault
 from entrepot.flavors.s3.wire import S3WireClient
 from entrepot.http.transport import Request
 from entrepot.models import MIB, ByteRange, FileStat, Part, Upload, WriteOptions
+from entrepot.services.faults import ErrorInside, ErrorReply, Unreadable
 from s3_canned import CannedTransport, Reply, Sequenced, client_of, error, xml
 
 pytestmark = pytest.mark.anyio

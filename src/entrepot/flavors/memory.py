@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 import anyio.lowlevel
 import anyio.to_thread
 
-from entrepot.errors import AlreadyExists, BadResponse, NotFound, PreconditionFailed, StoreError
+from entrepot.errors import AlreadyExists, BadResponse, NotFound, PreconditionFailed, StoreError, UnsupportedOperation
 from entrepot.models import (
     MIB,
     NO_OPTIONS,
@@ -172,7 +172,12 @@ class MemoryClient(ObjectClient):
             raise PreconditionFailed("the object has another etag by now", operation=operation, uri=self.uri(key))
         return found
 
-    async def head(self, key: str) -> ObjectStat:
+    def _refuse_version(self, key: str, version: str | None) -> None:
+        if version is not None:
+            raise UnsupportedOperation("memory keeps no versions", operation="read_version", uri=self.uri(key))
+
+    async def head(self, key: str, *, version: str | None = None) -> ObjectStat:
+        self._refuse_version(key, version)
         return self._object("head", key).stat
 
     async def get(
@@ -182,7 +187,9 @@ class MemoryClient(ObjectClient):
         byte_range: ByteRange | None = None,
         if_match: str | None = None,
         into: memoryview | None = None,
+        version: str | None = None,
     ) -> ObjectData:
+        self._refuse_version(key, version)
         found = self._object("get", key, if_match)
         data, stat = found.data, found.stat
         if byte_range is not None:
@@ -276,7 +283,9 @@ class MemoryClient(ObjectClient):
 
     # ---- uploads in parts ---------------------------------------------------------------------------
 
-    async def create_upload(self, key: str, options: WriteOptions = NO_OPTIONS) -> Upload:
+    async def create_upload(
+        self, key: str, options: WriteOptions = NO_OPTIONS, size_bytes: int | None = None
+    ) -> Upload:
         upload = Upload(key, secrets.token_hex(16), options)
         with self._held.lock:
             self._held.uploads[upload.upload_id] = _Pending(upload)

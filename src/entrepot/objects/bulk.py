@@ -81,6 +81,7 @@ class ObjectParts(PartWriter):
         self._upload, self._uri, self._size_bytes = upload, uri, size_bytes
         self._count = -(-size_bytes // self.part_size_bytes)
         self._published: ObjectStat | None = None
+        self.in_order = upload.in_order
 
     async def put_part(self, number: int, data: Buffer) -> None:
         expected = min(self.part_size_bytes, self._size_bytes - (number - 1) * self.part_size_bytes)
@@ -116,9 +117,9 @@ async def open_parts(
 ) -> AsyncGenerator[PartWriter, None]:
     """A multipart upload, completed by a clean exit and aborted by any other. Requests: 2, and 1 a part."""
     upload = OpenUpload(client, key, options, size_bytes)
-    parts = ObjectParts(upload, uri, size_bytes)
     if size_bytes:
         await upload.create()
+    parts = ObjectParts(upload, uri, size_bytes)
     try:
         yield parts
         await parts.publish()

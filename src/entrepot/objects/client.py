@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
+from entrepot.errors import UnsupportedOperation
 from entrepot.files import PartChecksum
 from entrepot.models import (
     NO_OPTIONS,
@@ -18,6 +19,7 @@ from entrepot.models import (
     ObjectData,
     ObjectStat,
     Part,
+    PresignMethod,
     Upload,
     WriteOptions,
 )
@@ -48,8 +50,8 @@ class ObjectClient(ABC):
     """As known now; the store replaces unknowns after probing."""
 
     @abstractmethod
-    async def head(self, key: str) -> ObjectStat:
-        """What is known of one object, its user metadata included. Raises: NotFound."""
+    async def head(self, key: str, *, version: str | None = None) -> ObjectStat:
+        """What is known of one object, its user metadata included; version: of an older one. Raises: NotFound."""
 
     @abstractmethod
     async def get(
@@ -59,8 +61,9 @@ class ObjectClient(ABC):
         byte_range: ByteRange | None = None,
         if_match: str | None = None,
         into: memoryview | None = None,
+        version: str | None = None,
     ) -> ObjectData:
-        """The bytes of an object, or of a range of it, whole in memory.
+        """The bytes of an object, or of a range of it, whole in memory; version: of an older one.
 
         into: where the bytes go (then `data` is this view, cut to what came). A range that begins at or after the
         end gives empty data. stat.size_bytes is the whole object's. stat.checksums: what `data` was compared with.
@@ -118,8 +121,14 @@ class ObjectClient(ABC):
         """Whether `copy` and `copy_part` can read from that client's container (same service and credentials)."""
 
     @abstractmethod
-    async def create_upload(self, key: str, options: WriteOptions = NO_OPTIONS) -> Upload:
-        """Begin a multipart upload; nothing is visible until it is completed."""
+    async def create_upload(
+        self, key: str, options: WriteOptions = NO_OPTIONS, size_bytes: int | None = None
+    ) -> Upload:
+        """Begin a multipart upload; nothing is visible until it is completed.
+
+        size_bytes: the whole, where it is known; a service may go by it. Where the upload is `in_order`, its parts
+        must come one after another, from 1 on, all but the last of a whole number of MiB.
+        """
 
     @abstractmethod
     async def put_part(self, upload: Upload, number: int, data: Buffer) -> Part:
@@ -157,6 +166,14 @@ class ObjectClient(ABC):
     @abstractmethod
     async def create_container(self) -> None:
         """Make the bucket or container; one that is ours already is no error."""
+
+    async def presign(self, key: str, method: PresignMethod, expires_s: int) -> str:
+        """A URL by which anyone can do that until it expires. Requests: none, unless a service must sign."""
+        raise UnsupportedOperation("this service has no presigned URLs", operation="presign", uri=self.uri(key))
+
+    async def list_versions(self, key: str) -> list[ObjectStat]:
+        """What the service keeps of one key, newest first, each with its `version`. Requests: 1 a 1,000 versions."""
+        raise UnsupportedOperation("this service keeps no versions", operation="list_versions", uri=self.uri(key))
 
     @abstractmethod
     def uri(self, key: str) -> str:

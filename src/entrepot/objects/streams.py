@@ -6,7 +6,6 @@ import asyncio
 import io
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import partial
 from typing import Final, Literal
 
 from entrepot.errors import NotFound, PreconditionFailed, SourceChanged, StoreClosed, UnsupportedOperation
@@ -14,7 +13,6 @@ from entrepot.files import BinaryReader, BinaryWriter
 from entrepot.models import KIB, MIB, NO_OPTIONS, Buffer, ByteRange, ObjectStat, WriteOptions
 from entrepot.objects.client import ObjectClient
 from entrepot.objects.uploads import OpenUpload
-from entrepot.objects.waves import wave
 
 FIRST_WINDOW_BYTES: Final = 256 * KIB
 _SEEK_WINDOW_BYTES: Final = 64 * KIB
@@ -238,8 +236,7 @@ class ObjectWriter(BinaryWriter):
         if self._open is None:
             self._open = OpenUpload(self._client, self._key, self._options)
             await self._open.create()
-        upload = self._open
-        await wave([partial(upload.put, number, data) for number, data in enumerate(parts, first)])
+        await self._open.put_all(parts, first)
 
     async def close(self) -> None:
         """Publish what was written. Requests: 1 up to a part, else the rest of the parts and 1.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -52,7 +52,7 @@ class OpenUpload:
         async def run() -> None:
             with scope:
                 try:
-                    self.upload = await self.client.create_upload(self.key, self.options)
+                    self.upload = await self.client.create_upload(self.key, self.options, self.size_bytes)
                 except StoreError as error:
                     failures.append(error)
             done.set()
@@ -74,6 +74,11 @@ class OpenUpload:
             self.upload = replace(self.upload, size_bytes=self.size_bytes)
 
     @property
+    def in_order(self) -> bool:
+        """Whether parts must be put one after another."""
+        return self.upload is not None and self.upload.in_order
+
+    @property
     def is_open(self) -> bool:
         """Whether the service holds something that must be completed or aborted."""
         return self.upload is not None
@@ -86,6 +91,14 @@ class OpenUpload:
     async def put(self, number: int, data: Buffer) -> None:
         """Upload one part; number: 1-based. Requests: 1."""
         self.parts[number] = await self.client.put_part(self._opened(), number, data)
+
+    async def put_all(self, parts: Sequence[Buffer], first: int) -> None:
+        """Upload several parts, numbered from `first`: at once, or one after another where they must be."""
+        if not self.in_order:
+            await wave([partial(self.put, number, data) for number, data in enumerate(parts, first)])
+            return
+        for number, data in enumerate(parts, first):
+            await self.put(number, data)
 
     async def put_copy(self, number: int, source: ObjectClient, key: str, span: ByteRange, etag: str | None) -> None:
         """Have the service copy one part from another object. Requests: 1."""
@@ -157,6 +170,7 @@ async def _written_in_parts(
     size = opened.size_bytes or 0
     starts = range(0, size, part_bytes)
     await opened.create()
+    at_once = 1 if opened.in_order else at_once
     try:
         for first in range(0, len(starts), at_once):
             spans = [ByteRange(start, min(start + part_bytes, size)) for start in starts[first : first + at_once]]

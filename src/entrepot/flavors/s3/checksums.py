@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Final
-
-import anyio.to_thread
+from functools import partial
 
 from entrepot.auth.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from entrepot.files import PartChecksum
-from entrepot.flavors.s3.replies import composite_count, etag_may_be_md5, is_md5
+from entrepot.flavors.s3.replies import composite_count, etag_may_be_md5
 from entrepot.flavors.s3.requests import Digests
-from entrepot.models import MIB, Buffer, FileStat
-
-_IN_THREAD_FROM_BYTES: Final = 1 * MIB
-
-
-def md5_hex(data: Buffer) -> str:
-    """MD5 as a checksum, also where the machine's policy forbids it for security."""
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+from entrepot.models import Buffer, FileStat
+from entrepot.services.checksums import aside, md5_hex
+from entrepot.services.headers import is_md5
 
 
 def digest_body(data: Buffer, *, signed: bool) -> Digests:
@@ -31,16 +24,7 @@ def digest_body(data: Buffer, *, signed: bool) -> Digests:
 
 async def digest_aside(data: Buffer, *, signed: bool) -> Digests:
     """As `digest_body`; bodies from 1 MiB in a worker thread, in one hop."""
-    if len(data) < _IN_THREAD_FROM_BYTES:
-        return digest_body(data, signed=signed)
-    return await anyio.to_thread.run_sync(lambda: digest_body(data, signed=signed))
-
-
-async def md5_aside(data: Buffer) -> str:
-    """As `md5_hex`; from 1 MiB in a worker thread."""
-    if len(data) < _IN_THREAD_FROM_BYTES:
-        return md5_hex(data)
-    return await anyio.to_thread.run_sync(md5_hex, data)
+    return await aside(partial(digest_body, signed=signed), data)
 
 
 def composite_md5(parts_md5: Iterable[str]) -> str:

@@ -6,40 +6,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 from entrepot.errors import (
     AlreadyExists,
     BadResponse,
     ChecksumMismatch,
-    ContainerNotFound,
     NotFound,
     PermissionDenied,
     PreconditionFailed,
-    ServiceError,
     ServiceUnavailable,
     StoreError,
     Throttled,
     UnsupportedOperation,
 )
 from entrepot.files import PartChecksum
-from entrepot.flavors.s3.attempts import RangeOutside, S3Attempts, Unsure, flat
-from entrepot.flavors.s3.checksums import composite_md5, digest_aside, md5_aside, part_checksum
-from entrepot.flavors.s3.download import Download
+from entrepot.flavors.s3.attempts import S3Attempts
+from entrepot.flavors.s3.checksums import composite_md5, digest_aside, part_checksum
 from entrepot.flavors.s3.faults import PASSING, BucketIsOurs
-from entrepot.flavors.s3.replies import composite_count, etag_of, is_md5, stat_of
+from entrepot.flavors.s3.replies import composite_count, stat_of
 from entrepot.flavors.s3.requests import CopySource, Digests, fits_xml
-from entrepot.http.retry import retrying
 from entrepot.models import (
     NO_OPTIONS,
     Buffer,
     ByteRange,
     DeleteFailure,
     FileStat,
-    ListPage,
     ObjectData,
     ObjectStat,
     Part,
@@ -47,85 +41,37 @@ from entrepot.models import (
     WriteOptions,
 )
 from entrepot.objects.client import ObjectClient
+from entrepot.services.checksums import md5_aside
+from entrepot.services.client import Unsure, flat
+from entrepot.services.download import Download
+from entrepot.services.headers import etag_of, is_md5
 
-T = TypeVar("T")
-M = TypeVar("M", bound=Hashable)
 _log = logging.getLogger(__name__)
+
+
+class _S3Download(Download):
+    __slots__ = ()
+    etag_of = staticmethod(etag_of)
+    stat_of = staticmethod(stat_of)
 
 
 class S3Client(S3Attempts):
     """One bucket, by the rules of `ObjectClient`."""
 
-    async def _retried(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        return await retrying(self._policy, lambda _number: attempt())
-
     # ---- reading ----------------------------------------------------------------------------------
 
-    async def head(self, key: str) -> ObjectStat:
-        return stat_of(key, await self._retried(lambda: self._head(key)))
+    async def head(self, key: str, *, version: str | None = None) -> ObjectStat:
+        return stat_of(key, await self._retried(lambda: self._head(key, version)))
 
-    async def get(
-        self,
-        key: str,
-        *,
-        byte_range: ByteRange | None = None,
-        if_match: str | None = None,
-        into: memoryview | None = None,
-    ) -> ObjectData:
-        if byte_range is not None and byte_range.start == byte_range.stop:
-            return await self._nothing(key, byte_range, if_match, into)
-        found = await self._downloaded(Download(key, byte_range, if_match, into))
-        if found is None:
-            assert byte_range is not None
-            return await self._nothing(key, byte_range, if_match, into)
-        if byte_range is not None:
-            return found[0]
-        return await self._verified(*found)
-
-    async def _downloaded(self, download: Download) -> tuple[ObjectData, Download] | None:
-        """The read, resumed as often as bodies that break off make progress. None: the range lies behind the end."""
-        while True:
-            try:
-                found = await self._retried(lambda: self._read(download))
-            except RangeOutside:
-                return None
-            if found is not None:
-                return found, download
-
-    async def _read(self, download: Download) -> ObjectData | None:
-        """One attempt. What tells that the object is another since the reply before begins the read anew."""
-        try:
-            return await self._get(download)
-        except RangeOutside as error:
-            if not (download.received or download.whole):
-                raise
-            cause: Exception = error
-        except PreconditionFailed as error:
-            if download.if_match is not None:
-                raise
-            cause = error
-        download.restart()
-        raise BadResponse(
-            "the object changed while it was read", operation="get", uri=self.uri(download.key)
-        ) from cause
-
-    async def _nothing(
-        self, key: str, byte_range: ByteRange, if_match: str | None, into: memoryview | None
-    ) -> ObjectData:
-        """An empty range, or one that the service says begins at the end or behind."""
-        stat = await self.head(key)
-        if if_match is not None and stat.etag is not None and stat.etag != if_match:
-            raise PreconditionFailed(
-                "the object is another by now; look at it again", operation="get", uri=self.uri(key)
-            )
-        if byte_range.start != byte_range.stop and byte_range.start < stat.size_bytes:
-            raise ServiceError("the service refused a range that the object has", operation="get", uri=self.uri(key))
-        return ObjectData(into[:0] if into is not None else b"", stat)
+    def _download(
+        self, key: str, byte_range: ByteRange | None, if_match: str | None, into: memoryview | None, version: str | None
+    ) -> Download:
+        return _S3Download(key, byte_range, if_match, into, version)
 
     async def _verified(self, found: ObjectData, download: Download) -> ObjectData:
         """What was read, compared with its etag as far as that is an MD5 (`EtagKnowledge` has the reasons)."""
         etag = found.stat.etag
-        if not is_md5(etag):
+        if not download.whole or not is_md5(etag):
             return found
         md5 = await md5_aside(found.data)
         confirmed = self.etags.matches(download.headers, etag, md5)
@@ -134,9 +80,8 @@ class S3Client(S3Attempts):
         if confirmed is None or self.etags.holds is False:
             return found
         download.restart()
-        again = await self._downloaded(download)
-        assert again is not None
-        second = again[0]
+        second = await self._downloaded(download)
+        assert second is not None
         md5_again = await md5_aside(second.data)
         if self.etags.matches(download.headers, second.stat.etag, md5_again):
             return self._with_md5(second, md5_again)
@@ -165,18 +110,6 @@ class S3Client(S3Attempts):
                 {"md5": md5},
             ),
         )
-
-    async def list_page(
-        self,
-        prefix: str,
-        *,
-        delimiter: str = "",
-        token: str | None = None,
-        start_after: str = "",
-        limit: int | None = None,
-    ) -> ListPage:
-        count = min(limit or self.limits.list_page, self.limits.list_page)
-        return await self._retried(lambda: self._list(prefix, delimiter, token, start_after, count))
 
     def part_checksum(self, file: FileStat, part_size_bytes: int) -> PartChecksum | None:
         return part_checksum(file, part_size_bytes)
@@ -230,28 +163,6 @@ class S3Client(S3Attempts):
             return replace(stat, checksums={"md5": digests.md5})
         return self._written(key, len(data), options, digests, headers)
 
-    def _check_conditions(self, key: str, options: WriteOptions) -> None:
-        if (options.if_none_match and self.capabilities.exclusive_create is False) or (
-            options.if_match is not None and self.capabilities.conditional_write is False
-        ):
-            raise UnsupportedOperation(
-                "the service does not keep conditions on writes; write without", operation="put", uri=self.uri(key)
-            )
-
-    async def _found(self, key: str) -> ObjectStat | None:
-        try:
-            return await self.head(key)
-        except NotFound:
-            return None
-
-    async def delete(self, key: str) -> None:
-        try:
-            await self._retried(lambda: self._delete(key))
-        except ContainerNotFound:
-            raise
-        except NotFound:
-            _log.debug("%s was gone already", self.uri(key))
-
     async def delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]:
         failures: list[DeleteFailure] = []
         pending = [key for key in keys if fits_xml(key)]
@@ -282,13 +193,10 @@ class S3Client(S3Attempts):
 
     # ---- copies -----------------------------------------------------------------------------------
 
-    def copies_from(self, source: ObjectClient) -> bool:
-        return isinstance(source, S3Client) and source._account == self._account
-
     def _source(self, source: ObjectClient, key: str, etag: str | None) -> CopySource:
         if not isinstance(source, S3Client):
             raise UnsupportedOperation("only S3 copies from S3", operation="copy", uri=source.uri(key))
-        return CopySource(source.bucket, key, etag, source._settings.sealed_source)
+        return CopySource(source.container, key, etag, source._settings.sealed_source)
 
     async def copy(
         self,
@@ -325,7 +233,9 @@ class S3Client(S3Attempts):
 
     # ---- uploads in parts -------------------------------------------------------------------------
 
-    async def create_upload(self, key: str, options: WriteOptions = NO_OPTIONS) -> Upload:
+    async def create_upload(
+        self, key: str, options: WriteOptions = NO_OPTIONS, size_bytes: int | None = None
+    ) -> Upload:
         self._check_conditions(key, options)
         return Upload(key, await self._retried(lambda: self._create_upload(key, options)), options)
 
@@ -440,20 +350,6 @@ class S3Client(S3Attempts):
     async def list_uploads(self, prefix: str = "") -> list[Upload]:
         uploads = await self._all_pages(partial(self._list_uploads, prefix), prefix)
         return [one for one in uploads if one.key.startswith(prefix)]
-
-    async def _all_pages(self, fetch: Callable[[M | None], Awaitable[tuple[list[T], M | None]]], key: str) -> list[T]:
-        """The rows of every page. Raises: BadResponse where a marker comes again, as that listing would never end."""
-        rows: list[T] = []
-        marker: M | None = None
-        seen: set[M] = set()
-        while True:
-            page, marker = await self._retried(partial(fetch, marker))
-            rows += page
-            if marker is None:
-                return rows
-            if marker in seen:
-                raise BadResponse("the service repeats a page of the listing", operation="list", uri=self.uri(key))
-            seen.add(marker)
 
     async def create_container(self) -> None:
         """As `ObjectClient.create_container`. One that exists and can be listed counts as ours. Requests: 1 or 2."""

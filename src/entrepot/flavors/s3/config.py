@@ -12,8 +12,9 @@ from pydantic_core import PydanticCustomError
 
 from entrepot.auth.aws import aws_environment
 from entrepot.errors import ConfigurationError, StoreError
-from entrepot.flavors.s3.endpoint import AddressingStyle, Endpoint, bucket_fault, is_loopback
+from entrepot.flavors.s3.endpoint import AddressingStyle, bucket_fault
 from entrepot.paths import Root
+from entrepot.services.endpoint import Endpoint, is_loopback
 
 
 class S3Config(BaseModel):

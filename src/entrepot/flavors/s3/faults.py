@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from entrepot.errors import (
@@ -28,38 +26,7 @@ from entrepot.errors import (
     TimedOut,
     UnsupportedOperation,
 )
-from entrepot.http.retry import retry_after_s
-from entrepot.paths import printable
-
-_MESSAGE_MAX = 200
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorReply:
-    """An error as the service told it. headers: of the reply, names in lower case.
-
-    code: empty where there was no body to tell it (HEAD). region: the bucket's, where the reply names another.
-    condition: the header whose condition failed, where told.
-    """
-
-    status: int
-    code: str = ""
-    message: str = ""
-    region: str | None = None
-    condition: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-class ErrorInside(Exception):
-    """A reply that began as a success, and has an error in its body."""
-
-    def __init__(self, reply: ErrorReply) -> None:
-        super().__init__(reply.code)
-        self.reply = reply
-
-
-class Unreadable(Exception):
-    """A reply that cannot be what was asked for; the text says why."""
+from entrepot.services.faults import ErrorReply, Faults
 
 
 class BucketIsOurs(AlreadyExists):
@@ -139,18 +106,10 @@ _BY_STATUS: Final[Mapping[int, tuple[type[StoreError], str]]] = {
     401: (CredentialsMissing, f"the service does not know who asks; {_CHECK_KEYS}"),
     403: (PermissionDenied, "the credentials may not do this, or are not valid here"),
     404: (NotFound, "no such object"),
-    405: (UnsupportedOperation, "the service does not offer this here"),
-    408: (TimedOut, "the service waited too long"),
-    412: (PreconditionFailed, "the object is not what the condition named"),
-    416: (ServiceError, "the range lies outside the object"),
-    429: (Throttled, "the service asks for fewer requests; try later, or with less concurrency"),
-    500: (ServiceUnavailable, "the service failed"),
-    501: (UnsupportedOperation, "the service does not offer this"),
-    502: (ServiceUnavailable, "a gateway before the service failed"),
-    503: (Throttled, "the service is busy; try later, or with less concurrency"),
-    504: (ServiceUnavailable, "a gateway before the service waited too long"),
-    507: (NoSpace, "the service's storage is full"),
 }
+
+
+_FAULTS: Final = Faults(_BY_CODE, _BY_STATUS)
 
 
 def fault(reply: ErrorReply, *, operation: str, uri: str, creates: bool = False) -> StoreError:
@@ -158,32 +117,7 @@ def fault(reply: ErrorReply, *, operation: str, uri: str, creates: bool = False)
 
     creates: the request was to create only, so that a failed condition means that something is there.
     """
-    kind, advice = _BY_CODE.get(reply.code) or _BY_STATUS.get(reply.status) or _by_class(reply.status)
+    kind, advice = _FAULTS.meaning(reply)
     if kind is PreconditionFailed and creates and "source" not in reply.condition.lower():
         kind, advice = AlreadyExists, "something is there already"
-    message = _worded(reply, advice)
-    if kind is Throttled:
-        return Throttled(
-            message,
-            operation=operation,
-            uri=uri,
-            retry_after_s=retry_after_s(reply.headers.get("retry-after"), time.time()),
-        )
-    return kind(message, operation=operation, uri=uri)
-
-
-def _by_class(status: int) -> tuple[type[StoreError], str]:
-    if status >= 500:
-        return ServiceUnavailable, "the service failed"
-    if status < 400:
-        return BadResponse, "an answer that does not fit the request"
-    return ServiceError, "the service refused the request"
-
-
-def _worded(reply: ErrorReply, advice: str) -> str:
-    """One line: what it means, then the service's own code, and its message where the table says little."""
-    own = reply.code or f"HTTP {reply.status}"
-    if reply.message and reply.code not in _BY_CODE:
-        said = printable(" ".join(reply.message.split()))
-        own += f": {said[:_MESSAGE_MAX]}"
-    return f"{advice} ({printable(own)})"
+    return _FAULTS.error(kind, advice, reply, operation=operation, uri=uri)

@@ -10,18 +10,17 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from entrepot.auth.sigv4 import EMPTY_SHA256
 from entrepot.errors import ConfigurationError
-from entrepot.flavors.s3.endpoint import Address, keeps_path
-from entrepot.flavors.s3.replies import quoted_etag
+from entrepot.flavors.s3.endpoint import Address
 from entrepot.models import NO_OPTIONS, Buffer, ByteRange, Part, Upload, WriteOptions
 from entrepot.objects.client import user_metadata
-
-HeaderList: TypeAlias = tuple[tuple[str, str], ...]
+from entrepot.services.endpoint import keeps_path
+from entrepot.services.exchange import Call, HeaderList
+from entrepot.services.headers import quoted_etag
 
 _CUSTOMER = "server-side-encryption-customer-"
 _META_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
@@ -29,16 +28,6 @@ _META_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _META_PLAIN = re.compile(r"(?!.*=\?)[!-~]+(?: [!-~]+)*", re.ASCII)
 # What no XML document can hold, escaped or not (XML 1.0, 2.2 "Characters").
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-
-
-class Call(NamedTuple):
-    """One request before it is signed. payload: the body's SHA-256 in hex, or what stands for it."""
-
-    method: str
-    target: str
-    headers: HeaderList = ()
-    body: Buffer = b""
-    payload: str = EMPTY_SHA256
 
 
 class Digests(NamedTuple):
@@ -107,17 +96,21 @@ class Requests:
 
     # ---- one object -------------------------------------------------------------------------------
 
-    def head(self, key: str) -> Call:
-        return Call("HEAD", self._address.target(key), self._bytes)
+    def head(self, key: str, version: str | None = None) -> Call:
+        return Call("HEAD", self._versioned(key, version), self._bytes)
 
-    def get(self, key: str, span: str | None = None, if_match: str | None = None) -> Call:
+    def get(self, key: str, span: str | None = None, if_match: str | None = None, version: str | None = None) -> Call:
         """span: the value of `Range`."""
         headers = self._bytes
         if span is not None:
             headers += (("range", span),)
         if if_match is not None:
             headers += (("if-match", quoted_etag(if_match)),)
-        return Call("GET", self._address.target(key), headers)
+        return Call("GET", self._versioned(key, version), headers)
+
+    def _versioned(self, key: str, version: str | None) -> str:
+        target = self._address.target(key)
+        return f"{target}?versionId={_quoted(version)}" if version is not None else target
 
     def put(self, key: str, data: Buffer, options: WriteOptions, digests: Digests) -> Call:
         headers = (*self._write, ("content-md5", digests.content_md5), *described(options), *conditions(options))

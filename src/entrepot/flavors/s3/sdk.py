@@ -40,12 +40,9 @@ from entrepot.errors import (
     TlsFailed,
     Unreachable,
 )
-from entrepot.flavors.s3.attempts import RangeOutside
 from entrepot.flavors.s3.client import S3Client
 from entrepot.flavors.s3.config import S3Config
-from entrepot.flavors.s3.download import Download
-from entrepot.flavors.s3.faults import EXPIRED, ErrorReply, Unreadable, fault
-from entrepot.flavors.s3.replies import bare_etag
+from entrepot.flavors.s3.faults import EXPIRED, fault
 from entrepot.flavors.s3.requests import CopySource, Digests, metadata
 from entrepot.models import (
     MIB,
@@ -60,6 +57,9 @@ from entrepot.models import (
     Upload,
 )
 from entrepot.models import WriteOptions as Options
+from entrepot.services.download import Download
+from entrepot.services.faults import ErrorReply, RangeOutside, Unreadable
+from entrepot.services.headers import bare_etag
 
 _FAILURES: Final = (BotoCoreError, aiohttp.ClientError, asyncio.TimeoutError, OSError)
 _CHUNK_BYTES: Final = 1 * MIB
@@ -162,11 +162,13 @@ class S3SdkClient(S3Client):
 
     # ---- objects ----------------------------------------------------------------------------------
 
-    async def _head(self, key: str) -> Mapping[str, str]:
-        return _headers(await self._call("head_object", key, {"Key": key, **self._bytes}))
+    async def _head(self, key: str, version: str | None) -> Mapping[str, str]:
+        asked = {"VersionId": version} if version is not None else {}
+        return _headers(await self._call("head_object", key, {"Key": key, **asked, **self._bytes}))
 
     async def _get(self, download: Download) -> ObjectData | None:
-        asked = {"Range": download.span, "IfMatch": download.etag and f'"{download.etag}"'}
+        etag = download.etag and f'"{download.etag}"'
+        asked = {"Range": download.span, "IfMatch": etag, "VersionId": download.version}
         given = {name: value for name, value in asked.items() if value is not None}
         reply = await self._call("get_object", download.key, {"Key": download.key, **given, **self._bytes})
         try:
@@ -275,7 +277,7 @@ class S3SdkClient(S3Client):
     async def _create_bucket(self) -> None:
         region = await self._region()
         where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-        await self._call("create_bucket", "", {"Bucket": self.bucket, **where})
+        await self._call("create_bucket", "", {"Bucket": self.container, **where})
 
 
 class _Session(AioSession):

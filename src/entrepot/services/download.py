@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from entrepot.errors import PreconditionFailed
-from entrepot.flavors.s3.faults import Unreadable
-from entrepot.flavors.s3.replies import content_range, etag_of, stat_of
-from entrepot.models import MIB, Buffer, ByteRange, ObjectData
+from entrepot.models import MIB, Buffer, ByteRange, ObjectData, ObjectStat
+from entrepot.services.faults import Unreadable
+from entrepot.services.headers import content_range
 
 _WHOLE_BELOW_BYTES = 1 * MIB
 _PROGRESS_BYTES = 1 * MIB
 """A body that broke off after at least this much has made progress: its attempts are counted anew."""
 
 
-class Download:
-    """What was asked for, what has come, and what to ask for next.
+class Download(ABC):
+    """What was asked for, what has come, and what to ask for next. A subclass reads its service's heads.
 
     A reply that breaks off is resumed behind its last byte, pinned to the etag of the first reply, so that the bytes
     are of one object. Without an etag nothing can be pinned: then the read begins again.
     """
 
-    __slots__ = ("_body", "_headers", "_into", "_range", "_size", "_wanted", "etag", "if_match", "key", "received")
+    __slots__ = ("_body", "_headers", "_into", "_range", "_size", "_wanted", "etag", "if_match", "key", "received",
+                 "version")  # fmt: skip
 
-    def __init__(self, key: str, byte_range: ByteRange | None, if_match: str | None, into: memoryview | None) -> None:
-        self.key, self.if_match = key, if_match
+    def __init__(
+        self,
+        key: str,
+        byte_range: ByteRange | None = None,
+        if_match: str | None = None,
+        into: memoryview | None = None,
+        version: str | None = None,
+    ) -> None:
+        self.key, self.if_match, self.version = key, if_match, version
         self._range, self._into = byte_range, into
         self.restart()
+
+    @staticmethod
+    @abstractmethod
+    def etag_of(headers: Mapping[str, str]) -> str | None:
+        """What a reply's head tells as the etag by which reads are pinned, None where it tells none."""
+
+    @staticmethod
+    @abstractmethod
+    def stat_of(key: str, headers: Mapping[str, str], size_bytes: int) -> ObjectStat:
+        """What a reply's head tells of an object whose whole size is known."""
 
     def restart(self) -> None:
         """Forget what came."""
@@ -58,7 +77,7 @@ class Download:
 
         Raises: PreconditionFailed where the object is another; Unreadable where the reply is not what was asked for.
         """
-        etag = etag_of(headers)
+        etag = self.etag_of(headers)
         if self.etag is not None and etag is not None and etag != self.etag:
             if self.if_match is None:
                 self.restart()
@@ -144,4 +163,4 @@ class Download:
 
     def _result(self, data: Buffer) -> ObjectData:
         size = self._size if self._size >= 0 else len(data)
-        return ObjectData(data, stat_of(self.key, self._headers, size))
+        return ObjectData(data, self.stat_of(self.key, self._headers, size))

@@ -1,0 +1,1 @@
+"""What the flavors over an object service share: one attempt, what its reply means, reads that resume, checksums."""
