@@ -169,12 +169,15 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part that the service holds. number: 1-based. md5: lower-case hex of the bytes sent, where computed."""
+    """One part that the service holds. number: 1-based. md5: lower-case hex of the bytes sent, crc32c: their CRC32C,
+    each where computed.
+    """
 
     number: int
     size_bytes: int
     etag: str = ""
     md5: str | None = None
+    crc32c: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

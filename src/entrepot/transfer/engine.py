@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Literal, TypeAlias, cast
 
 import anyio
@@ -344,6 +345,8 @@ class _Copy:
                 return
             told = file.source if self._source.is_local else await self._source.stat(file.source.uri)
             require_size(file.source, told.size_bytes)
+            if told.checksums:  # a listing does not tell what some services keep with the object
+                file = replace(file, source=replace(file.source, checksums=told.checksums))
             self._emit(Started(file))
             written, read = await move_in_parts(route, file, self._carried.options(file.source, told), tell)
             require_written(file.source, written)
