@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from entrepot.testing.gcs import GcsServer, fake_gcs
 from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
 
 
@@ -56,6 +57,13 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
+    """fake-gcs-server, in memory: conditions on writes in one request only."""
+    with fake_gcs(tmp_path_factory.mktemp("fake-gcs")) as server:
+        yield server
+
+
 # ---- places in them that no other test uses -------------------------------------------------------------
 
 
@@ -77,6 +85,11 @@ def juicefs_plain_bucket(juicefs_plain_server: Server) -> str:
 @pytest.fixture(scope="session")
 def moto_bucket(moto_server: Server) -> str:
     return moto_server.create_bucket()
+
+
+@pytest.fixture(scope="session")
+def gcs_bucket(gcs_server: GcsServer) -> str:
+    return gcs_server.create_bucket()
 
 
 @pytest.fixture
@@ -109,3 +122,8 @@ def juicefs_plain_uri(juicefs_plain_bucket: str, unique_prefix: str) -> str:
 @pytest.fixture
 def moto_uri(moto_bucket: str, unique_prefix: str) -> str:
     return f"s3://{moto_bucket}/{unique_prefix}"
+
+
+@pytest.fixture
+def gcs_uri(gcs_bucket: str, unique_prefix: str) -> str:
+    return f"gs://{gcs_bucket}/{unique_prefix}"

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from entrepot.testing.clients import ObjectClientContract
     from entrepot.testing.contract import ArtifactStoreContract
-    from entrepot.testing.hooks import FolderHooks, S3Hooks
+    from entrepot.testing.gcs import GcsServer, fake_gcs
+    from entrepot.testing.hooks import FolderHooks, GcsHooks, S3Hooks
     from entrepot.testing.parity import BlockingStoreContract
+    from entrepot.testing.raw_gcs import RawGcs
     from entrepot.testing.raw_s3 import RawS3
     from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
 
@@ -23,10 +25,14 @@ _HOMES = {
     "ArtifactStoreContract": "contract",
     "BlockingStoreContract": "parity",
     "FolderHooks": "hooks",
+    "GcsHooks": "hooks",
+    "GcsServer": "gcs",
     "ObjectClientContract": "clients",
+    "RawGcs": "raw_gcs",
     "RawS3": "raw_s3",
     "S3Hooks": "hooks",
     "Server": "servers",
+    "fake_gcs": "gcs",
     "juicefs_gateway": "servers",
     "moto_s3": "servers",
     "rclone_s3": "servers",
@@ -36,10 +42,14 @@ __all__ = [
     "ArtifactStoreContract",
     "BlockingStoreContract",
     "FolderHooks",
+    "GcsHooks",
+    "GcsServer",
     "ObjectClientContract",
+    "RawGcs",
     "RawS3",
     "S3Hooks",
     "Server",
+    "fake_gcs",
     "juicefs_gateway",
     "moto_s3",
     "rclone_s3",

@@ -1,4 +1,4 @@
-"""Ready-made raw hooks for stores over S3 and over a folder."""
+"""Ready-made raw hooks for stores over S3, over Cloud Storage and over a folder."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from entrepot.testing.rules import StoreRules
 if TYPE_CHECKING:
     import pytest
 
+    from entrepot.testing.gcs import GcsServer
+    from entrepot.testing.raw_gcs import RawGcs
     from entrepot.testing.raw_s3 import RawS3
     from entrepot.testing.servers import Server
 
@@ -52,6 +54,38 @@ class S3Hooks(StoreRules):
     def give_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", self.server.key)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", self.server.secret)
+
+
+class GcsHooks(StoreRules):
+    """Looks into a bucket with the plainest client. The `store` fixture calls `look_into` first."""
+
+    raw_gcs: RawGcs
+    root: str
+
+    def look_into(self, server: GcsServer, uri: str) -> None:
+        """Remember where the store under test keeps its objects. uri: its root."""
+        _, bucket, self.root = split_uri(uri)
+        self.raw_gcs = server.bucket(bucket)
+
+    async def raw_read(self, uri: str) -> bytes:
+        return await anyio.to_thread.run_sync(self.raw_gcs.get, split_uri(uri)[2])
+
+    async def raw_write(self, uri: str, data: bytes) -> None:
+        await anyio.to_thread.run_sync(self.raw_gcs.put, split_uri(uri)[2], data)
+
+    async def raw_exists(self, uri: str) -> bool:
+        return await anyio.to_thread.run_sync(self.raw_gcs.exists, split_uri(uri)[2])
+
+    async def _keys(self) -> list[str]:
+        keys = await anyio.to_thread.run_sync(self.raw_gcs.keys, self.root + "/" if self.root else "")
+        return [f"gs://{self.raw_gcs.bucket}/{key}" for key in keys]
+
+    async def raw_list(self) -> list[str]:
+        return [uri for uri in await self._keys() if not uri.endswith("/") and TEMPORARY_PREFIX not in uri]
+
+    async def raw_uploads(self) -> list[str]:
+        """The parts of compositions; the service tells of no resumable session."""
+        return [uri for uri in await self._keys() if TEMPORARY_PREFIX in uri]
 
 
 class FolderHooks(StoreRules):
