@@ -13,6 +13,7 @@ from entrepot.flavors.gcp.connection import make_client
 from entrepot.http.retry import RetryPolicy
 from entrepot.testing.clients import ObjectClientContract
 from entrepot.testing.gcs import GcsServer
+from gcs_fake import TOKEN, StrictGcs, client_of
 
 
 class _OnFakeGcs(ObjectClientContract):
@@ -54,3 +55,22 @@ class TestWireOnFakeGcs(_OnFakeGcs):
 
 class TestSdkOnFakeGcs(_OnFakeGcs):
     KIND = "sdk"
+
+
+class TestWireOnAStrictService(ObjectClientContract):
+    """What the emulator does not enforce: conditions on every request, checksums, tokens, and nothing but what
+    was asked for.
+    """
+
+    replaces_parts = False  # as above
+    writes_parts_in_order = True
+    copies_parts = False
+    secret_texts = (TOKEN,)
+
+    @pytest.fixture
+    def client(self) -> GcpClient:
+        return client_of(StrictGcs())
+
+    @pytest.fixture
+    def client_of_nothing(self) -> GcpClient:
+        return client_of(StrictGcs(), path="gs://no-such-bucket")

@@ -175,7 +175,7 @@ class GcpAttempts(ServiceClient):
                 # A service that asks for fewer requests has done nothing; looking each time would be one more.
                 if condition is not None or not isinstance(error, Throttled):
                     unsure.note(error)
-                if condition is None and isinstance(error, AlreadyExists | PreconditionFailed):
+                if condition is None and expected is not None and isinstance(error, AlreadyExists | PreconditionFailed):
                     raise Overtaken(
                         "another writer's object came between two attempts; write again",
                         operation=error.operation,

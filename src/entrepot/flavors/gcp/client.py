@@ -324,11 +324,8 @@ class GcpClient(GcpAttempts):
         told = description(given, self._settings) if given.describes else await self._kept(pinned)
         try:
             stat = await self._copied(source, pinned, key, told, condition_of(given, self.uri(key)))
-        except (AlreadyExists, PreconditionFailed) as error:
-            # One status for both conditions: a look tells which of them failed.
-            if source_etag is not None and await source._is_another(source_key, source_etag):
-                raise source._changed(source_key) from error
-            raise
+        except _AnotherSource as error:
+            raise source._changed(source_key) from error.__cause__
         if source_etag is not None and not self.keeps_conditions and await source._is_another(source_key, source_etag):
             raise source._changed(source_key)
         return without_write_id(stat)
@@ -365,7 +362,13 @@ class GcpClient(GcpAttempts):
             before = step
 
             async def write(generation: str | None, token: str | None = before.token) -> Rewritten:
-                return await self._rewrite(pinned, key, told, generation, token)
+                try:
+                    return await self._rewrite(pinned, key, told, generation, token)
+                except (AlreadyExists, PreconditionFailed) as error:
+                    # One status for both conditions: a look tells which of them failed.
+                    if pinned.generation is not None and await source._is_another(pinned.key, pinned.generation):
+                        raise _AnotherSource from error
+                    raise
 
             step = await self.settled(key, write, recognise, condition)
             if step.stat is None and step.rewritten_bytes <= before.rewritten_bytes:
@@ -496,6 +499,10 @@ class GcpClient(GcpAttempts):
             if not error.uri:
                 error.operation, error.uri = "presign", self.uri(key)
             raise
+
+
+class _AnotherSource(StoreError):
+    """The source of a copy is not the one that it was pinned to."""
 
 
 _UNANSWERED: Final = ErrorReply(503)

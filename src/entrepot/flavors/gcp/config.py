@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
@@ -18,6 +19,9 @@ from entrepot.services.endpoint import Endpoint
 PredefinedAcl = Literal[
     "authenticatedRead", "bucketOwnerFullControl", "bucketOwnerRead", "private", "projectPrivate", "publicRead"
 ]
+
+
+_TOKEN = re.compile(r"[!-~]+", re.ASCII)
 
 
 class GcpConfig(BaseModel):
@@ -44,7 +48,7 @@ class GcpConfig(BaseModel):
 
     path: str
     token: SecretStr | None = Field(default=None, min_length=1)
-    access_token: SecretStr | None = Field(default=None, min_length=1, pattern=r"^[!-~]+$")
+    access_token: SecretStr | None = Field(default=None, min_length=1)
     anonymous: bool = False
     endpoint_url: str | None = None
     project: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9:.-]{1,62}$")
@@ -109,6 +113,8 @@ class GcpConfig(BaseModel):
             return "give either token or access_token"
         if self.anonymous and (self.token is not None or self.access_token is not None):
             return "anonymous takes no token and no access_token"
+        if self.access_token is not None and not _TOKEN.fullmatch(self.access_token.get_secret_value()):
+            return "access_token has a character that no token has, such as a space or the end of a line"
         if self.token is None:
             return None
         text = self.token.get_secret_value()
