@@ -41,8 +41,8 @@ from entrepot.flavors.gcp.composed import COMPOSED, ComposedUploads, fits
 from entrepot.flavors.gcp.faults import fault
 from entrepot.flavors.gcp.replies import (
     Rewritten,
+    crc32c_of,
     generation_of,
-    hashes_of,
     metadata_of,
     refuse_decoded,
     stat_of,
@@ -135,7 +135,7 @@ class GcpClient(GcpAttempts):
         if not download.whole:
             return found
         for last in (False, True):
-            told = hashes_of(download.headers).get("crc32c")
+            told = crc32c_of(download.headers)
             if told is None:
                 return found
             if crc32c_hex(await crc32c_aside(found.data)) == told:

@@ -18,7 +18,7 @@ from entrepot.errors import ChecksumMismatch, NotFound, PreconditionFailed, Stor
 from entrepot.flavors.gcp.attempts import LIMITS, NO_OBJECT, GcpAttempts, condition_of, recognised
 from entrepot.flavors.gcp.requests import Piece
 from entrepot.models import NO_OPTIONS, Buffer, ObjectStat, Part, Upload, WriteOptions
-from entrepot.objects.waves import wave
+from entrepot.objects.waves import REQUESTS, wave
 from entrepot.paths import TEMPORARY_PREFIX
 from entrepot.services.checksums import combine_crc32c, crc32c_aside, crc32c_hex
 
@@ -97,11 +97,13 @@ class ComposedUploads:
         made = [piece.key for piece in pieces]
         while len(pieces) > _AT_ONCE:
             groups = [pieces[at : at + _AT_ONCE] for at in range(0, len(pieces), _AT_ONCE)]
-            pieces = await wave([partial(self._joined, base, group) for group in groups])
+            pieces = []
+            for at in range(0, len(groups), REQUESTS):
+                pieces += await wave([partial(self._joined, base, group) for group in groups[at : at + REQUESTS]])
             made += [piece.key for piece in pieces]
         stat = await self._published(upload, pieces)
         self._ended.append(upload.upload_id)
-        await self._remove(made)
+        await self._remove(list(dict.fromkeys(made)))
         return stat
 
     @staticmethod

@@ -115,9 +115,10 @@ class GcpConfig(BaseModel):
             return "anonymous takes no token and no access_token"
         if self.access_token is not None and not _TOKEN.fullmatch(self.access_token.get_secret_value()):
             return "access_token has a character that no token has, such as a space or the end of a line"
-        if self.token is None:
-            return None
-        text = self.token.get_secret_value()
+        return self._token_fault(self.token.get_secret_value()) if self.token is not None else None
+
+    @staticmethod
+    def _token_fault(text: str) -> str | None:
         if text.lstrip().startswith("{"):
             try:
                 account_data(text, "token")

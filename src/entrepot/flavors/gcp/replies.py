@@ -61,14 +61,13 @@ def stat_of(key: str, headers: Mapping[str, str], size_bytes: int) -> ObjectStat
     )
 
 
-def hashes_of(headers: Mapping[str, str]) -> dict[str, str]:
-    """The object's checksums of a reply's `x-goog-hash`, in hex: of the whole object, whatever was asked for."""
-    found: dict[str, str] = {}
+def crc32c_of(headers: Mapping[str, str]) -> str | None:
+    """The CRC32C of a reply's `x-goog-hash`, in hex: of the whole object, whatever was asked for."""
     for one in headers.get("x-goog-hash", "").split(","):
         name, _, value = one.strip().partition("=")
-        if name in {"crc32c", "md5"}:
-            found[name] = _hex(value)
-    return found
+        if name == "crc32c":
+            return _hex(value, 4)
+    return None
 
 
 def refuse_decoded(headers: Mapping[str, str]) -> None:
@@ -149,17 +148,20 @@ def _checksums(row: Mapping[str, Any]) -> dict[str, str]:
     # Composed objects have no MD5.
     found = {}
     if "crc32c" in row:
-        found["crc32c"] = _hex(row["crc32c"])
+        found["crc32c"] = _hex(row["crc32c"], 4)
     if "md5Hash" in row:
-        found["md5"] = _hex(row["md5Hash"])
+        found["md5"] = _hex(row["md5Hash"], 16)
     return found
 
 
-def _hex(text: str) -> str:
+def _hex(text: str, size_bytes: int) -> str:
     try:
-        return a2b_base64(text).hex()
+        found = a2b_base64(text, strict_mode=True)
     except NotBase64 as error:
         raise Unreadable("a checksum that is not base64") from error
+    if len(found) != size_bytes:
+        raise Unreadable("a checksum of another length")
+    return found.hex()
 
 
 def parse_list(body: bytes, *, prefix: str, delimiter: str, token: str | None, after: str) -> ListPage:
