@@ -10,9 +10,10 @@ import pytest
 
 from contract.memory_hooks import MemoryHooks
 from entrepot.blocking import SyncArtifactStore
+from entrepot.flavors.gcp.store import GcpArtifactStore
 from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.memory import MemoryArtifactStore, MemoryClient
-from entrepot.testing import BlockingStoreContract, FolderHooks
+from entrepot.testing import BlockingStoreContract, FolderHooks, GcsHooks, GcsServer
 
 
 class TestBlockingLocal(FolderHooks, BlockingStoreContract):
@@ -28,4 +29,12 @@ class TestBlockingMemory(MemoryHooks, BlockingStoreContract):
         name = secrets.token_hex(8)
         self.raw, self.root = MemoryClient(name), "root"
         with SyncArtifactStore(MemoryArtifactStore(f"memory://{name}/root")) as store:
+            yield store
+
+
+class TestBlockingGcp(GcsHooks, BlockingStoreContract):
+    @pytest.fixture
+    def blocking_store(self, gcs_server: GcsServer, gcs_uri: str) -> Iterator[SyncArtifactStore]:
+        self.look_into(gcs_server, gcs_uri)
+        with SyncArtifactStore(GcpArtifactStore(gcs_uri, **gcs_server.options)) as store:
             yield store

@@ -110,6 +110,11 @@ def test_s3_with_keys_imports_no_sdk() -> None:
     assert not loaded_after(code) & {"aiobotocore", "botocore", "rich", "typer"}
 
 
+def test_gcp_with_a_token_imports_no_sdk() -> None:
+    code = "import entrepot; entrepot.GcpArtifactStore('gs://bucket', access_token='t').client"
+    assert not loaded_after(code) & {"cryptography", "gcloud", "google", "google_crc32c", "jwt", "rich", "typer"}
+
+
 def test_public_names_resolve_and_are_few() -> None:
     import entrepot
 

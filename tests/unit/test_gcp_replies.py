@@ -351,8 +351,10 @@ async def test_a_body_that_breaks_off_goes_on_at_its_end_pinned_to_its_generatio
         media(x_goog_stored_content_encoding="gzip"),
         Reply(204),
         Reply(200, {"content-length": "9"}, HELLO),
+        Reply(200, {"x-goog-generation": "17", "x-goog-hash": "crc32c=%%%"}, HELLO),
+        Reply(200, {"x-goog-generation": "17", "x-goog-hash": "crc32c=AAAA"}, HELLO),
     ],
-    ids=["a part", "decompressed", "no content", "short"],
+    ids=["a part", "decompressed", "no content", "short", "no checksum", "short checksum"],
 )
 async def test_a_reply_that_is_not_the_object_is_not_believed(reply: Reply) -> None:
     with pytest.raises(BadResponse):

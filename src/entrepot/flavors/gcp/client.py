@@ -86,6 +86,7 @@ class GcpDownload(Download):
 
     def accept(self, status: int, headers: Mapping[str, str]) -> memoryview | None:
         refuse_decoded(headers)
+        crc32c_of(headers)  # one that cannot be read makes the reply unreadable
         return super().accept(status, headers)
 
 
