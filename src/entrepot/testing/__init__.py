@@ -57,6 +57,7 @@ _RULES = (
     "reading",
     "removing",
     "rules",
+    "sharing",
     "uploads",
     "writing",
 )

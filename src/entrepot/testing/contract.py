@@ -24,6 +24,7 @@ from entrepot.testing.moving import CopyingRules, MovingRules
 from entrepot.testing.naming import NamingRules
 from entrepot.testing.reading import ReadingRules
 from entrepot.testing.removing import DirectoryRules, RemovingRules
+from entrepot.testing.sharing import SharingRules
 from entrepot.testing.writing import WritingRules
 
 
@@ -39,5 +40,6 @@ class ArtifactStoreContract(
     NamingRules,
     LifecycleRules,
     BulkRules,
+    SharingRules,
 ):
     """Every rule of the contract; a subclass gives `store` and the raw hooks."""

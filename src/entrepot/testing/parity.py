@@ -22,7 +22,7 @@ from entrepot.blocking import SyncArtifactStore
 from entrepot.contract import BaseArtifactStore, WriteMode
 from entrepot.errors import StoreError
 from entrepot.files import BinaryReader, BinaryWriter, Opening
-from entrepot.models import Buffer, Capabilities, FileStat, Limits, WriteOptions
+from entrepot.models import Buffer, Capabilities, FileStat, Limits, PresignMethod, WriteOptions
 from entrepot.paths import StrPath
 from entrepot.testing.committing import CommitRules
 from entrepot.testing.listing import ListingRules
@@ -30,6 +30,7 @@ from entrepot.testing.moving import CopyingRules, MovingRules
 from entrepot.testing.naming import NamingRules
 from entrepot.testing.reading import ReadingRules
 from entrepot.testing.removing import DirectoryRules, RemovingRules
+from entrepot.testing.sharing import SharingRules
 from entrepot.testing.writing import WritingRules
 
 P = ParamSpec("P")
@@ -203,6 +204,15 @@ class AwaitedStore(BaseArtifactStore):
     async def write_bytes(self, path: StrPath, data: Buffer, options: WriteOptions | None = None) -> FileStat:
         return await _in_thread(self._blocking.write_bytes, path, data, options)
 
+    async def presign(self, path: StrPath, method: PresignMethod = "GET", expires_s: int = 3_600) -> str:
+        return await _in_thread(self._blocking.presign, path, method, expires_s)
+
+    async def list_versions(self, path: StrPath) -> list[FileStat]:
+        return await _in_thread(self._blocking.list_versions, path)
+
+    async def read_version(self, path: StrPath, version: str) -> bytes:
+        return await _in_thread(self._blocking.read_version, path, version)
+
     async def read_range(
         self, path: StrPath, start: int, stop: int | None = None, *, if_match: str | None = None
     ) -> bytes:
@@ -219,6 +229,7 @@ class BlockingStoreContract(
     CopyingRules,
     MovingRules,
     NamingRules,
+    SharingRules,
 ):
     """Every rule about files, kept by the blocking face; a subclass gives `blocking_store` and the raw hooks."""
 
