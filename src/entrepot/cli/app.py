@@ -25,15 +25,17 @@ _HOMES: Final = {
     "glob": "listings",
     "cat": "files",
     "stat": "files",
+    "presign": "sharing",
+    "versions": "sharing",
     "mkdir": "files",
     "version": "about",
 }
 """Where each command lives; a command line that names one imports only that module."""
 
-_HELP: Final = """Copy, list and look after artifacts on local disk, S3, and more.
+_HELP: Final = """Copy, list and look after artifacts on local disk, S3, Google Cloud Storage, Azure, and more.
 
-An ADDRESS is a local path, a URI (s3://bucket/key, memory://, file://), or NAME:path for a configured store; default:
-is the local store that is always there. Write ./a:b for a local file with such a name."""
+An ADDRESS is a local path, a URI (s3://bucket/key, gs://, az://, memory://, file://), or NAME:path for a configured
+store; default: is the local store that is always there. Write ./a:b for a local file with such a name."""
 
 # ClickException: it lives in click or in typer, as typer's version has it, and typer exports it by its subclass only.
 _UsageFault: Final[type[Exception]] = typer.BadParameter.__mro__[2]

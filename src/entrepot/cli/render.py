@@ -203,6 +203,11 @@ def stat_lines(stat: FileStat) -> list[str]:
     return [f"{name + ':':<{width + 1}} {text}" for name, text in rows]
 
 
+def version_line(stat: FileStat, shown: str) -> str:
+    """One version for people: its id, size, time, and the file as typed."""
+    return f"{stat.version or '-'}  {stat.size_bytes:>12}  {shown_time(stat.modified)}  {shown}"
+
+
 def _jsonable(value: object) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
