@@ -92,7 +92,7 @@ class SftpArtifactStore(FileSystemArtifactStore):
             "username": self._user,
             "password": config.password and config.password.get_secret_value(),
             "client_keys": config.private_key and [str(Path(config.private_key).expanduser())],
-            "known_hosts": str(known_hosts) if known_hosts.exists() else b"",  # nothing known: no host is trusted
+            "known_hosts": str(known_hosts) if known_hosts.exists() else b"\n",  # nothing known: no host is trusted
             "connect_timeout": config.connect_timeout_s,
         }
         return {name: value for name, value in options.items() if value is not None}  # else asyncssh looks for them
@@ -143,11 +143,10 @@ class SftpArtifactStore(FileSystemArtifactStore):
         await (sftp.posix_rename if replace else sftp.rename)(_path(source), _path(target))
 
     async def _open_read(self, key: str, entry: Entry) -> RandomAccessFile:
-        file = await (await self._sftp()).open(_path(key), "rb", encoding=None)
-        return _File(file, _entry("", await file.stat()))
+        return _File(await (await self._sftp()).open(_path(key), "rb", encoding=None))
 
     async def _open_write(self, key: str) -> WritableFile:
-        return _File(await (await self._sftp()).open(_path(key), "xb", encoding=None), Entry(""))
+        return _File(await (await self._sftp()).open(_path(key), "xb", encoding=None))
 
     async def _set_attributes(self, key: str, *, mtime_s: float | None, mode: int | None) -> None:
         time = None if mtime_s is None else int(mtime_s)
@@ -157,8 +156,11 @@ class SftpArtifactStore(FileSystemArtifactStore):
 class _File(RandomAccessFile, WritableFile):
     """An open file, which is either read or written."""
 
-    def __init__(self, file: asyncssh.SFTPClientFile, entry: Entry) -> None:
-        self._file, self.entry = file, entry
+    def __init__(self, file: asyncssh.SFTPClientFile) -> None:
+        self._file = file
+
+    async def stat(self) -> Entry:
+        return _entry("", await self._file.stat())
 
     async def read_at(self, start: int, size: int) -> bytes:
         return cast("bytes", await self._file.read(size, start))

@@ -28,8 +28,12 @@ class FolderConfig:
 
 
 class _File(RandomAccessFile, WritableFile):
-    def __init__(self, file: FileIO, entry: Entry) -> None:
-        self._file, self.entry = file, entry
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+
+    async def stat(self) -> Entry:
+        await asyncio.sleep(0)
+        return _entry("", os.fstat(self._file.fileno()))
 
     async def read_at(self, start: int, size: int) -> bytes:
         await asyncio.sleep(0)
@@ -111,8 +115,7 @@ class FolderStore(FileSystemArtifactStore):
 
 
 def _opened(path: str, mode: Literal["rb", "xb"]) -> _File:
-    file = open(path, mode, buffering=0)  # noqa: SIM115  # who asked for it closes it
-    return _File(file, _entry("", os.fstat(file.fileno())))
+    return _File(open(path, mode, buffering=0))  # who asked for it closes it
 
 
 def _entry(name: str, status: os.stat_result) -> Entry:

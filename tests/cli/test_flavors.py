@@ -228,6 +228,11 @@ def test_the_example_is_registered_and_files_are_copied_there_and_back(
     assert (down.code, down.stderr) == (0, "")
     assert (own_directories / "back" / "large.bin").read_bytes() == content
     assert (own_directories / "back" / "sub" / "é 100%.txt").read_text() == "small"
+    configured = ("--config", f"known_hosts={server.known_hosts}")
+    assert program("ls", *configured, server.uri("copied")).lines == ["large.bin", "sub/"]
+    untrusted = program("ls", "--config", "known_hosts=/nowhere", server.uri("copied"))
+    assert untrusted.code == 1
+    assert "add it to known_hosts" in untrusted.stderr
     assert program("rm", "-r", server.uri("copied")).code == 0
     assert os.listdir(server.folder) == []
 

@@ -99,7 +99,12 @@ def no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("no_keys")
 async def test_a_host_that_is_not_known_is_not_trusted(server: SftpServer, uri: str, tmp_path: Path) -> None:
+    # Neither what the user trusts elsewhere, nor a setting that trusts everybody, stands in for a file that is named.
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "known_hosts").write_bytes(Path(server.known_hosts).read_bytes())
+    (tmp_path / ".ssh" / "config").write_text("UserKnownHostsFile none\n")
     for known in (tmp_path / "missing", tmp_path / "other"):
         error = await refused(TlsFailed, uri, known_hosts=str(known), private_key=server.private_key)
         assert "known_hosts" in str(error)

@@ -32,12 +32,11 @@ class Entry:
 
 
 class RandomAccessFile(ABC):
-    """One file open for reading.
+    """One file open for reading."""
 
-    entry: what is open, as the open file itself tells it: a file that took its name meanwhile is another.
-    """
-
-    entry: Entry
+    @abstractmethod
+    async def stat(self) -> Entry:
+        """What is open, as the open file itself tells it: a file that took its name meanwhile is another."""
 
     @abstractmethod
     async def read_at(self, start: int, size: int) -> bytes:

@@ -239,20 +239,28 @@ class ReadableFileSystemStore(FileSystemPrimitives):
 
     # ---- reading ----------------------------------------------------------------------------------
 
-    async def _open_file(self, key: str, operation: str) -> RandomAccessFile:
+    async def _open_file(self, key: str, operation: str) -> tuple[RandomAccessFile, Entry]:
+        """A file, and what it is; one that cannot tell is closed again. Requests: 3."""
         entry = await self._file(key, operation)
         with self._telling(operation, key):
-            return await self._open_read(key, entry)
+            file = await self._open_read(key, entry)
+        try:
+            with self._telling(operation, key):
+                return file, await file.stat()
+        except BaseException:
+            with anyio.move_on_after(CLEANUP_S, shield=True):
+                await self._close_file(file, key)
+            raise
 
     @asynccontextmanager
-    async def _opened(self, key: str, operation: str) -> AsyncGenerator[RandomAccessFile, None]:
-        """A file for the length of a block. Requests: 3."""
-        file = await self._open_file(key, operation)
+    async def _opened(self, key: str, operation: str) -> AsyncGenerator[tuple[RandomAccessFile, Entry], None]:
+        """A file, and what it is, for the length of a block. Requests: 4."""
+        file, entry = await self._open_file(key, operation)
         try:
-            yield file
+            yield file, entry
         finally:
-            with anyio.move_on_after(CLEANUP_S, shield=True), self._telling(operation, key):
-                await file.close()
+            with anyio.move_on_after(CLEANUP_S, shield=True):
+                await self._close_file(file, key)
 
     async def _read_at(self, file: RandomAccessFile, key: str, start: int, size: int) -> bytes:
         """Exactly so many bytes; SourceChanged where they are not there. Requests: 1."""
@@ -273,11 +281,11 @@ class ReadableFileSystemStore(FileSystemPrimitives):
             await file.close()
 
     async def open_reader(self, path: StrPath) -> FileReader:
-        """Requests: 4 for a file up to 256 KiB, which is read at once; else 3 here, and 1 to close it."""
+        """Requests: 5 for a file up to 256 KiB, which is read at once; else 4 here, and 1 to close it."""
         key = self._key(path, "open")
-        file = await self._open_file(key, "open")
+        file, entry = await self._open_file(key, "open")
         read_at, close = partial(self._read_at, file, key), partial(self._close_file, file, key)
-        size = file.entry.size_bytes
+        size = entry.size_bytes
         whole = False
         try:
             first = await read_at(0, min(size, FIRST_WINDOW_BYTES))
@@ -292,22 +300,22 @@ class ReadableFileSystemStore(FileSystemPrimitives):
         return FileReader(self._uri(key), size, first, read_at, None if whole else close)
 
     async def read_bytes(self, path: StrPath) -> bytes:
-        """The whole content of a file. Requests: 4. Raises: NotFound, IsADirectory."""
+        """The whole content of a file. Requests: 5. Raises: NotFound, IsADirectory."""
         key = self._key(path, "read_bytes")
-        async with self._opened(key, "read_bytes") as file:
-            return await self._read_at(file, key, 0, file.entry.size_bytes)
+        async with self._opened(key, "read_bytes") as (file, entry):
+            return await self._read_at(file, key, 0, entry.size_bytes)
 
     async def read_range(
         self, path: StrPath, start: int, stop: int | None = None, *, if_match: str | None = None
     ) -> bytes:
-        """As the contract's. Requests: 4."""
+        """As the contract's. Requests: 5."""
         span = ByteRange(start, stop)
         key = self._key(path, "read_range")
-        async with self._opened(key, "read_range") as file:
-            if if_match is not None and file.entry.etag != if_match:
+        async with self._opened(key, "read_range") as (file, entry):
+            if if_match is not None and entry.etag != if_match:
                 raise PreconditionFailed(
                     "the file is another by now; read it again", operation="read_range", uri=self._uri(key)
                 )
-            size = file.entry.size_bytes
+            size = entry.size_bytes
             end = size if span.stop is None else min(span.stop, size)
             return await self._read_at(file, key, start, max(0, end - start))

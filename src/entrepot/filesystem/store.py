@@ -267,8 +267,8 @@ class FileSystemArtifactStore(ReadableFileSystemStore):
             return await self._copy_content(source, draft.key)
 
     async def _copy_through(self, source: str, draft: Draft) -> None:
-        async with self._opened(source, "copyfile") as file:
-            size = file.entry.size_bytes
+        async with self._opened(source, "copyfile") as (file, entry):
+            size = entry.size_bytes
             for start in range(0, size, CHUNK_BYTES):
                 await self._write_to(draft, await self._read_at(file, source, start, min(CHUNK_BYTES, size - start)))
 
