@@ -14,6 +14,7 @@ from entrepot.testing import ArtifactStoreContract, ObjectClientContract
 
 
 class TestMemory(MemoryHooks, ArtifactStoreContract):
+    cancellation_points = None
     foreign_names = ("a//b", "x\ty", "..", "./z", "//", "new\nline/below")
 
     @pytest.fixture

@@ -17,6 +17,7 @@ missing is not skipped: the test checks that asking for it is refused.
 from __future__ import annotations
 
 from entrepot.testing.bulk import BulkRules
+from entrepot.testing.cancelling import CancellationContract
 from entrepot.testing.committing import CommitRules
 from entrepot.testing.lifecycle import LifecycleRules
 from entrepot.testing.listing import ListingRules
@@ -39,5 +40,6 @@ class ArtifactStoreContract(
     NamingRules,
     LifecycleRules,
     BulkRules,
+    CancellationContract,
 ):
     """Every rule of the contract; a subclass gives `store` and the raw hooks."""
