@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from entrepot.testing.hooks import FolderHooks, S3Hooks
     from entrepot.testing.machine import StoreModelContract
     from entrepot.testing.parity import BlockingStoreContract
+    from entrepot.testing.processes import ProcessContract
     from entrepot.testing.raw_s3 import RawS3
     from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
 
@@ -27,6 +28,7 @@ _HOMES = {
     "CancellationContract": "cancelling",
     "FolderHooks": "hooks",
     "ObjectClientContract": "clients",
+    "ProcessContract": "processes",
     "RawS3": "raw_s3",
     "S3Hooks": "hooks",
     "Server": "servers",
@@ -42,6 +44,7 @@ __all__ = [
     "CancellationContract",
     "FolderHooks",
     "ObjectClientContract",
+    "ProcessContract",
     "RawS3",
     "S3Hooks",
     "Server",
@@ -62,6 +65,8 @@ _RULES = (
     "machine",
     "moving",
     "naming",
+    "parity",
+    "processes",
     "reading",
     "removing",
     "rules",

@@ -23,6 +23,7 @@ from entrepot.testing.lifecycle import LifecycleRules
 from entrepot.testing.listing import ListingRules
 from entrepot.testing.moving import CopyingRules, MovingRules
 from entrepot.testing.naming import NamingRules
+from entrepot.testing.processes import ProcessContract
 from entrepot.testing.reading import ReadingRules
 from entrepot.testing.removing import DirectoryRules, RemovingRules
 from entrepot.testing.writing import WritingRules
@@ -41,5 +42,6 @@ class ArtifactStoreContract(
     LifecycleRules,
     BulkRules,
     CancellationContract,
+    ProcessContract,
 ):
     """Every rule of the contract; a subclass gives `store` and the raw hooks."""
