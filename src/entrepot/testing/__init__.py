@@ -60,6 +60,7 @@ _RULES = (
     "client_rules",
     "clients",
     "committing",
+    "declaring",
     "lifecycle",
     "listing",
     "machine",
