@@ -19,7 +19,7 @@ from __future__ import annotations
 from entrepot.testing.bulk import BulkRules
 from entrepot.testing.cancelling import CancellationContract
 from entrepot.testing.committing import CommitRules
-from entrepot.testing.declaring import DeclarationRules
+from entrepot.testing.declaring import PortDeclarationRules
 from entrepot.testing.lifecycle import LifecycleRules
 from entrepot.testing.listing import ListingRules
 from entrepot.testing.moving import CopyingRules, MovingRules
@@ -42,7 +42,7 @@ class ArtifactStoreContract(
     NamingRules,
     LifecycleRules,
     BulkRules,
-    DeclarationRules,
+    PortDeclarationRules,
     CancellationContract,
     ProcessContract,
 ):

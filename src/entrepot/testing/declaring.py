@@ -44,14 +44,17 @@ ASKED: Final = (
     Asked("append", "open a", lambda store: _open(store, "ab")),
     Asked("exclusive_create", "open x", lambda store: _open(store, "xb")),
     Asked("exclusive_create", "write_bytes", lambda store: store.write_bytes("f", b"new", _ONLY_NEW)),
-    Asked("exclusive_create", "open_parts", lambda store: _open_parts(store, _ONLY_NEW)),
     Asked("conditional_write", "open w", lambda store: _open(store, "wb", _PINNED)),
     Asked("conditional_write", "write_bytes", lambda store: store.write_bytes("f", b"new", _PINNED)),
-    Asked("conditional_write", "open_parts", lambda store: _open_parts(store, _PINNED)),
     Asked("metadata", "open w", lambda store: _open(store, "wb", _METADATA)),
     Asked("metadata", "write_bytes", lambda store: store.write_bytes("f", b"new", _METADATA)),
     Asked("content_type", "open w", lambda store: _open(store, "wb", _TYPE)),
     Asked("content_type", "write_bytes", lambda store: store.write_bytes("f", b"new", _TYPE)),
+)
+
+ASKED_OF_PORTS: Final = (
+    Asked("exclusive_create", "open_parts", lambda store: _open_parts(store, _ONLY_NEW)),
+    Asked("conditional_write", "open_parts", lambda store: _open_parts(store, _PINNED)),
 )
 
 TOLD_BY_OTHER_RULES: Final = {
@@ -81,6 +84,12 @@ class DeclarationRules(StoreRules):
     async def test_what_is_declared_missing_is_refused_and_writes_nothing(
         self, store: BaseArtifactStore, capabilities: Capabilities, asked: Asked, old: bytes | None
     ) -> None:
+        await self.is_refused(store, capabilities, asked, old)
+
+    async def is_refused(
+        self, store: BaseArtifactStore, capabilities: Capabilities, asked: Asked, old: bytes | None
+    ) -> None:
+        """Asking for what is missing is UnsupportedOperation, and leaves the place as it was."""
         if getattr(capabilities, asked.capability):
             return  # the rules of writing say what holds then
         before = {} if old is None else {"f": old}
@@ -119,6 +128,17 @@ class DeclarationRules(StoreRules):
         await self.fill(store, ["f"])
         assert (await store.stat("f")).etag is None
         assert {entry.etag for entry in (await self.scanned(store)).values()} == {None}
+
+
+class PortDeclarationRules(DeclarationRules):
+    """The same of what only the async face has: the ports of the bulk copy, and links."""
+
+    @pytest.mark.parametrize("asked", ASKED_OF_PORTS, ids=lambda asked: f"{asked.capability}-{asked.how}")
+    @pytest.mark.parametrize("old", [None, b"old"], ids=["over nothing", "over a file"])
+    async def test_what_is_declared_missing_is_refused_by_the_ports(
+        self, store: BaseArtifactStore, capabilities: Capabilities, asked: Asked, old: bytes | None
+    ) -> None:
+        await self.is_refused(store, capabilities, asked, old)
 
     async def test_links_are_not_asked_for_where_there_are_none(
         self, store: BaseArtifactStore, capabilities: Capabilities

@@ -314,6 +314,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.compare()
         self.run(self.hooks.no_litter_stays())
         self.run(self.store.close())
+        if isinstance(self.store, AwaitedStore):
+            self.store.end()
 
 
 def _order(entry: tuple[str, bool]) -> bytes:
