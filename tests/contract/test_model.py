@@ -17,6 +17,8 @@ from entrepot.testing import FolderHooks, S3Hooks, Server, StoreModelContract
 
 
 class TestLocalModel(FolderHooks, StoreModelContract):
+    model_examples = 40
+
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> Callable[[], LocalArtifactStore]:
         def make() -> LocalArtifactStore:
@@ -39,7 +41,7 @@ class TestMemoryModel(MemoryHooks, StoreModelContract):
 
 class _OnS3(S3Hooks, StoreModelContract):
     SERVER: ClassVar[str]
-    model_examples = 40
+    model_examples = 20
     model_steps = 20
     compares_after_every_step = False
 

@@ -206,8 +206,8 @@ OPERATIONS: Final = (
 class CancellationContract(StoreRules):
     """Whenever an operation is cancelled, files are old or new, whole, and nothing of it stays behind."""
 
-    cancellation_points: ClassVar[int | None] = 6
-    """At how many of an operation's awaits it is cancelled, evenly spread; None for every one."""
+    cancellation_points: ClassVar[int | None] = 4
+    """At how many of an operation's awaits it is cancelled, evenly spread, two at least; None for every one."""
 
     @pytest.mark.parametrize("form", ["scope", "task"])
     @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
@@ -227,7 +227,7 @@ class CancellationContract(StoreRules):
     async def _cancel_at_each(
         self, store: BaseArtifactStore, operation: Operation, form: Form, points: int | None
     ) -> None:
-        await store.probe_capabilities()
+        # The first run is whole; what a store has to find out about its service, it knows after it.
         whole = await self._cancelled_at(store, operation, form, None)
         for at in _spread(whole, points):
             await self._cancelled_at(store, operation, form, at)
