@@ -50,6 +50,7 @@ class TestS3OnPlainJuicefs(_OnS3):
     SERVER = "juicefs_plain"
     keeps_file_beside_directory = False  # as above
     tells_etags = False  # kept only with --keep-etag
+    cancellation_points = 2  # the same server as above, where it is cancelled at more
 
 
 class TestS3OnMoto(_Hooks, ListingRules, WritingRules, CopyingRules, BulkRules, SharingRules):

@@ -91,6 +91,10 @@ async def refused(kind: type[StoreError], uri: str, **configuration: str | float
     return caught.value
 
 
+def _bytes_of(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
 @pytest.fixture
 def no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither an agent nor keys of the user who runs the tests."""
@@ -103,7 +107,7 @@ def no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 async def test_a_host_that_is_not_known_is_not_trusted(server: SftpServer, uri: str, tmp_path: Path) -> None:
     # Neither what the user trusts elsewhere, nor a setting that trusts everybody, stands in for a file that is named.
     (tmp_path / ".ssh").mkdir()
-    (tmp_path / ".ssh" / "known_hosts").write_bytes(Path(server.known_hosts).read_bytes())
+    (tmp_path / ".ssh" / "known_hosts").write_bytes(_bytes_of(server.known_hosts))
     (tmp_path / ".ssh" / "config").write_text("UserKnownHostsFile none\n")
     for known in (tmp_path / "missing", tmp_path / "other"):
         error = await refused(TlsFailed, uri, known_hosts=str(known), private_key=server.private_key)

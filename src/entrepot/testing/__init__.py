@@ -12,9 +12,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from entrepot.testing.cancelling import CancellationContract
     from entrepot.testing.clients import ObjectClientContract
     from entrepot.testing.contract import ArtifactStoreContract
+    from entrepot.testing.forking import ProcessContract
     from entrepot.testing.hooks import FolderHooks, S3Hooks
+    from entrepot.testing.machine import StoreModelContract
     from entrepot.testing.parity import BlockingStoreContract
     from entrepot.testing.raw_s3 import RawS3
     from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
@@ -22,11 +25,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "ArtifactStoreContract": "contract",
     "BlockingStoreContract": "parity",
+    "CancellationContract": "cancelling",
     "FolderHooks": "hooks",
     "ObjectClientContract": "clients",
+    "ProcessContract": "forking",
     "RawS3": "raw_s3",
     "S3Hooks": "hooks",
     "Server": "servers",
+    "StoreModelContract": "machine",
     "juicefs_gateway": "servers",
     "moto_s3": "servers",
     "rclone_s3": "servers",
@@ -35,11 +41,14 @@ _HOMES = {
 __all__ = [
     "ArtifactStoreContract",
     "BlockingStoreContract",
+    "CancellationContract",
     "FolderHooks",
     "ObjectClientContract",
+    "ProcessContract",
     "RawS3",
     "S3Hooks",
     "Server",
+    "StoreModelContract",
     "juicefs_gateway",
     "moto_s3",
     "rclone_s3",
@@ -47,13 +56,18 @@ __all__ = [
 
 _RULES = (
     "bulk",
+    "cancelling",
     "client_rules",
     "clients",
     "committing",
+    "declaring",
     "lifecycle",
     "listing",
+    "machine",
     "moving",
     "naming",
+    "parity",
+    "forking",
     "reading",
     "removing",
     "rules",
