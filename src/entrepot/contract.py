@@ -353,7 +353,7 @@ class BaseArtifactStore(StackComponent, ABC):
         Requests: none, unless the service must sign. Raises: UnsupportedOperation without `Capabilities.presign`;
         CredentialsMissing where nothing can sign.
         """
-        raise UnsupportedOperation("this store has no presigned URLs", operation="presign", uri=path_text(path))
+        raise UnsupportedOperation("this store has no presigned URLs", operation="presign")
 
     async def list_versions(self, path: StrPath) -> list[FileStat]:
         """What the service has kept of one file, newest first, each with its `version`; empty where it kept none.
@@ -361,14 +361,14 @@ class BaseArtifactStore(StackComponent, ABC):
         A file that was removed has the versions before. Requests: 1 a 1,000 versions.
         Raises: UnsupportedOperation without `Capabilities.versions`.
         """
-        raise UnsupportedOperation("this store keeps no versions", operation="list_versions", uri=path_text(path))
+        raise UnsupportedOperation("this store keeps no versions", operation="list_versions")
 
     async def read_version(self, path: StrPath, version: str) -> bytes:
         """The whole content of an older version of a file. Requests: 1.
 
         version: as `list_versions` tells it. Raises: NotFound; UnsupportedOperation without `Capabilities.versions`.
         """
-        raise UnsupportedOperation("this store keeps no versions", operation="read_version", uri=path_text(path))
+        raise UnsupportedOperation("this store keeps no versions", operation="read_version")
 
     # ---- ports of the bulk copy (see `entrepot.transfer.ports`) -----------------------------------
 

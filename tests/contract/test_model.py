@@ -68,4 +68,3 @@ class TestModelOnJuicefs(_OnS3):
     SERVER = "juicefs"
     keeps_file_beside_directory = False  # a file system lies below
     markers_stay = False
-    ends_emptied_trees = False  # a batch of deletes leaves folders, which only the listing of their parent tells

@@ -50,6 +50,10 @@ ASKED: Final = (
     Asked("metadata", "write_bytes", lambda store: store.write_bytes("f", b"new", _METADATA)),
     Asked("content_type", "open w", lambda store: _open(store, "wb", _TYPE)),
     Asked("content_type", "write_bytes", lambda store: store.write_bytes("f", b"new", _TYPE)),
+    Asked("presign", "presign GET", lambda store: store.presign("f")),
+    Asked("presign", "presign PUT", lambda store: store.presign("f", "PUT")),
+    Asked("versions", "list_versions", lambda store: store.list_versions("f")),
+    Asked("versions", "read_version", lambda store: store.read_version("f", "1")),
 )
 
 ASKED_OF_PORTS: Final = (

@@ -226,7 +226,7 @@ class ProcessContract(StoreRules):
             blocking.write_bytes("shared", b"for all")
             with ThreadPoolExecutor(THREADS) as threads:
                 assert list(threads.map(work, range(THREADS))) == list(range(THREADS))
-            assert not any(blocking.exists(f"thread-{number}") for number in range(THREADS))
+            assert blocking.listdir("") == ["shared"]
 
     # ---- what is shown -------------------------------------------------------------------------------------
 

@@ -254,8 +254,6 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(path=ENTRIES, allow_root=st.booleans())
     def rmtree(self, path: str, allow_root: bool) -> None:
-        if not self.hooks.ends_emptied_trees:
-            return
         self.change(
             lambda: self.model.rmtree(path, allow_root=allow_root),
             lambda: self.store.rmtree(path, allow_root=allow_root),
@@ -271,8 +269,6 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(src=ENTRIES, dst=ANYWHERE, overwrite=OVERWRITE)
     def rename(self, src: str, dst: str, overwrite: bool) -> None:
-        if src not in self.model.files and not self.hooks.ends_emptied_trees:
-            return
         self.change(
             lambda: self.model.rename(src, dst, overwrite=overwrite),
             lambda: self.store.rename(src, dst, overwrite=overwrite),
@@ -338,10 +334,6 @@ class StoreModelContract(StoreRules):
     markers_stay: ClassVar[bool] = True
     """Where directories are implied: one that was made stays without its files, and another ends with its last one.
     If not, the place decides which of them end, and the model asks it."""
-
-    ends_emptied_trees: ClassVar[bool] = True
-    """False where a directory whose files were deleted in one batch is still told by its parent: no tree is removed or
-    moved then."""
 
     loop: asyncio.Runner
 

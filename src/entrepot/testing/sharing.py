@@ -51,11 +51,9 @@ class SharingRules(StoreRules):
     async def test_a_presigned_url_reads_without_credentials(
         self, store: BaseArtifactStore, capabilities: Capabilities
     ) -> None:
-        await store.write_bytes("dir/a b+%41é", b"content")
         if not capabilities.presign:
-            with pytest.raises(UnsupportedOperation):
-                await store.presign("dir/a b+%41é")
-            return
+            return  # the rules of what is declared missing say what holds then
+        await store.write_bytes("dir/a b+%41é", b"content")
         url = await store.presign("dir/a b+%41é")
         for secret in self.secret_texts:
             assert secret not in url
@@ -67,10 +65,7 @@ class SharingRules(StoreRules):
         self, store: BaseArtifactStore, capabilities: Capabilities
     ) -> None:
         if not capabilities.presign:
-            with pytest.raises(UnsupportedOperation):
-                await store.presign("new", "PUT")
-            assert await self.raw_list() == []
-            return
+            return  # as above
         url = await store.presign("new", "PUT")
         status, _ = await self.ask("PUT", url, b"sent by anyone", **self.presigned_put_headers)
         assert status in {200, 201}
@@ -85,9 +80,7 @@ class SharingRules(StoreRules):
         await store.write_bytes("one", b"1")
         await store.write_bytes("two", b"2")
         if not capabilities.presign:
-            with pytest.raises(UnsupportedOperation):
-                await store.presign("one", expires_s=1)
-            return
+            return  # as above
         if not self.checks_presigned:
             assert (await self.ask("GET", await store.presign("one", expires_s=1)))[0] == 200
             return
@@ -114,11 +107,7 @@ class SharingRules(StoreRules):
             await store.write_bytes("f", content)
         await store.write_bytes("f.other", b"x")
         if not capabilities.versions:
-            with pytest.raises(UnsupportedOperation):
-                await store.list_versions("f")
-            with pytest.raises(UnsupportedOperation):
-                await store.read_version("f", "1")
-            return
+            return  # the rules of what is declared missing say what holds then
         found = await store.list_versions("f")
         expected = [b"now", b"older", b"oldest"] if self.keeps_versions else [b"now"]
         assert {one.uri for one in found} == {self.uri(store, "f")}
@@ -130,9 +119,7 @@ class SharingRules(StoreRules):
         await store.write_bytes("f", b"gone")
         await store.remove("f")
         if not capabilities.versions:
-            with pytest.raises(UnsupportedOperation):
-                await store.list_versions("f")
-            return
+            return  # as above
         found = await store.list_versions("f")
         assert [await store.read_version("f", one.version or "") for one in found] == [b"gone"] * self.keeps_versions
         with pytest.raises(NotFound):

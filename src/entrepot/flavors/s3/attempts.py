@@ -48,15 +48,17 @@ class S3Attempts(ServiceClient):
         self,
         bucket: str,
         *,
+        capabilities: Capabilities,
         settings: Settings,
         signs_bodies: bool,
         etags_are_md5: bool | None = None,
         **service: Any,
     ) -> None:
-        super().__init__(bucket, limits=Limits(), **service)
+        super().__init__(bucket, limits=Limits(), capabilities=capabilities, **service)
         self.etags = EtagKnowledge(etags_are_md5)
         self._settings = settings
         self._signs_bodies = signs_bodies
+        self.directories_may_outlive_files = capabilities.empty_directories is None  # a server that is not known
         self._copies_parts = True
 
     # ---- one request, one attempt -----------------------------------------------------------------
