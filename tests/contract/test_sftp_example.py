@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
 import secrets
+import shutil
 import socket
 import sys
 from collections.abc import AsyncGenerator, Iterator
@@ -20,6 +20,7 @@ from entrepot.blocking import SyncArtifactStore
 from entrepot.errors import ConnectionFailed, CredentialsMissing, StoreError, TimedOut, TlsFailed, Unreachable
 from entrepot.paths import split_uri
 from entrepot.testing import ArtifactStoreContract, BlockingStoreContract, FolderHooks
+from forking import status_of_child
 from sftp_store import SftpArtifactStore
 
 
@@ -91,10 +92,6 @@ async def refused(kind: type[StoreError], uri: str, **configuration: str | float
     return caught.value
 
 
-def _bytes_of(path: str) -> bytes:
-    return Path(path).read_bytes()
-
-
 @pytest.fixture
 def no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither an agent nor keys of the user who runs the tests."""
@@ -107,7 +104,7 @@ def no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 async def test_a_host_that_is_not_known_is_not_trusted(server: SftpServer, uri: str, tmp_path: Path) -> None:
     # Neither what the user trusts elsewhere, nor a setting that trusts everybody, stands in for a file that is named.
     (tmp_path / ".ssh").mkdir()
-    (tmp_path / ".ssh" / "known_hosts").write_bytes(_bytes_of(server.known_hosts))
+    shutil.copy(server.known_hosts, tmp_path / ".ssh")
     (tmp_path / ".ssh" / "config").write_text("UserKnownHostsFile none\n")
     for known in (tmp_path / "missing", tmp_path / "other"):
         error = await refused(TlsFailed, uri, known_hosts=str(known), private_key=server.private_key)
@@ -189,12 +186,7 @@ def test_a_forked_child_has_a_connection_of_its_own(server: SftpServer, uri: str
     async def use() -> None:
         async with SftpArtifactStore(uri, private_key=server.private_key, known_hosts=server.known_hosts) as store:
             await store.write_bytes("parent", b"1")
-            child = os.fork()
-            if not child:
-                asyncio.events._set_running_loop(None)
-                asyncio.new_event_loop().run_until_complete(store.write_bytes("child", b"2"))
-                os._exit(0)
-            assert (await asyncio.to_thread(os.waitpid, child, 0))[1] == 0
+            assert status_of_child(lambda: store.write_bytes("child", b"2")) == 0
             assert await store.listdir() == ["child", "parent"]
 
     asyncio.run(use())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from entrepot.filesystem import LoopConnections
+from forking import status_of_child
 
 
 @dataclass
@@ -153,22 +153,18 @@ def test_loops_of_two_threads_have_two_connections(server: Server) -> None:
 def test_a_forked_child_says_nothing_on_the_connection_of_its_parent(server: Server) -> None:
     connections = server.connections()
 
-    async def in_child() -> bool:
+    async def in_child() -> None:
         inherited = server.made[0].ours
         mine = await connections.get()
         with pytest.raises(OSError, match="non-socket"):  # it leads nowhere now
             inherited.send(b"from the child")
         await connections.close()
-        return mine is not server.made[0] and server.ended == [mine]
+        assert mine is not server.made[0]
+        assert server.ended == [mine]
 
     async def use() -> None:
         first = await connections.get()
-        child = os.fork()
-        if not child:
-            asyncio.events._set_running_loop(None)
-            done = asyncio.new_event_loop().run_until_complete(in_child())
-            os._exit(0 if done else 1)
-        assert os.waitpid(child, 0)[1] == 0
+        assert status_of_child(in_child) == 0
         first.ours.send(b"from the parent")
         server.theirs[0].settimeout(10)
         assert server.theirs[0].recv(100) == b"from the parent"

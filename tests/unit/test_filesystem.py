@@ -27,6 +27,7 @@ from entrepot.filesystem import Entry
 from entrepot.models import MIB
 from entrepot.paths import TEMPORARY_PREFIX
 from folder_store import FolderStore
+from forking import status_of_child
 
 pytestmark = pytest.mark.anyio
 
@@ -300,11 +301,13 @@ def test_a_forked_child_leaves_the_drafts_of_its_parent_alone(folder: Path) -> N
     async def write() -> None:
         file = await store.open("f", "wb")
         await file.write(b"parent")
-        child = os.fork()
-        if not child:
+
+        async def drop() -> None:
             file.abandon()
-            os._exit(bool(store._abandoned))
-        assert os.waitpid(child, 0)[1] == 0
+            assert not store._abandoned
+            await store.exists("f")
+
+        assert status_of_child(drop) == 0
         await file.close()
 
     asyncio.run(write())
