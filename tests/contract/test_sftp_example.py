@@ -66,6 +66,7 @@ class TestSftp(OnServer, ArtifactStoreContract):
             yield store
 
 
+@pytest.mark.nightly
 class TestBlockingSftp(OnServer, BlockingStoreContract):
     @pytest.fixture
     def blocking_store(self, server: SftpServer) -> Iterator[SyncArtifactStore]:

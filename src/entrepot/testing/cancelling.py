@@ -243,7 +243,7 @@ class CancellationContract(StoreRules):
         before = asyncio.all_tasks()
         suspensions = Suspensions(at)
         await suspensions.run(lambda: operation.run(store, place), form)
-        await _none_beyond(before)
+        await _none_beyond(before, store)
         found = await self._settled_files(store, f"{place}/")
         if at is None:
             wanted = {**operation.before, **operation.after}
@@ -280,9 +280,11 @@ def _spread(count: int, points: int | None) -> Sequence[int]:
     return sorted({round(at * (count - 1) / (points - 1)) for at in range(points)})
 
 
-async def _none_beyond(before: set[asyncio.Task[Any]]) -> None:
-    """Every task that was begun since has ended, or ends within seconds."""
+async def _none_beyond(before: set[asyncio.Task[Any]], store: BaseArtifactStore) -> None:
+    """Every task that was begun since has ended, or ends within seconds; those of a connection, with it."""
     deadline = time.monotonic() + _SETTLING_TIME_S
+    if {task for task in asyncio.all_tasks() - before if not task.done()}:
+        await store.close()
     while left := {task for task in asyncio.all_tasks() - before if not task.done()}:
         if time.monotonic() > deadline:
             raise AssertionError(f"tasks stay behind: {left}")
