@@ -44,8 +44,8 @@ class _File(RandomAccessFile, WritableFile):
         self._file.write(data)
 
     async def close(self) -> None:
+        self._file.close()  # as a request that is on its way, whoever still waits for the reply
         await asyncio.sleep(0)
-        self._file.close()
 
     def __del__(self) -> None:
         self._file.close()  # as a server does once the connection has gone

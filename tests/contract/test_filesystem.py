@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import secrets
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import pytest
 
 from entrepot.paths import split_uri
-from entrepot.testing import ArtifactStoreContract, FolderHooks
+from entrepot.testing import ArtifactStoreContract, FolderHooks, StoreModelContract
 from folder_store import FolderStore
 
 
-class TestFolder(FolderHooks, ArtifactStoreContract):
-    @pytest.fixture
-    async def store(self, tmp_path: Path) -> AsyncGenerator[FolderStore, None]:
-        self.folder = tmp_path / "root"
-        async with FolderStore(f"folder://this{self.folder}") as store:
-            yield store
+class OnFolder(FolderHooks):
+    """Looks into the folder: an address ends with the path on this machine."""
 
     async def raw_read(self, uri: str) -> bytes:
         return await super().raw_read(f"/{split_uri(uri)[2]}")
@@ -30,3 +27,23 @@ class TestFolder(FolderHooks, ArtifactStoreContract):
 
     async def raw_list(self) -> list[str]:
         return [f"folder://this{path}" for path in await super().raw_list()]
+
+
+class TestFolder(OnFolder, ArtifactStoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncGenerator[FolderStore, None]:
+        self.folder = tmp_path / "root"
+        async with FolderStore(f"folder://this{self.folder}") as store:
+            yield store
+
+
+class TestFolderModel(OnFolder, StoreModelContract):
+    model_examples = 40
+
+    @pytest.fixture
+    def make_store(self, tmp_path: Path) -> Callable[[], FolderStore]:
+        def make() -> FolderStore:
+            self.folder = tmp_path / secrets.token_hex(8)
+            return FolderStore(f"folder://this{self.folder}")
+
+        return make

@@ -63,6 +63,8 @@ class TestSftp(OnServer, ArtifactStoreContract):
     @pytest.fixture
     async def store(self, server: SftpServer) -> AsyncGenerator[SftpArtifactStore, None]:
         async with self.made(server) as store:
+            # The tasks of asyncssh's connection live as long as that: no operation of a test is the first to have them.
+            assert not await store.exists("anything")
             yield store
 
 

@@ -89,6 +89,20 @@ BUILT_IN: Final = (
     Flavor("local", "entrepot.flavors.local:LocalArtifactStore", ("", "file")),
     Flavor("memory", "entrepot.flavors.memory:MemoryArtifactStore", ("memory",)),
     Flavor("s3", "entrepot.flavors.s3.store:S3ArtifactStore", ("s3",), extra="s3", needs=("aiohttp",)),
+    Flavor(
+        "gcp",
+        "entrepot.flavors.gcp.store:GcpArtifactStore",
+        ("gs",),
+        extra="gcp",
+        needs=("aiohttp", "gcloud.aio.auth"),
+    ),
+    Flavor(
+        "azure",
+        "entrepot.flavors.azure.store:AzureArtifactStore",
+        ("az", "abfs"),
+        extra="azure",
+        needs=("aiohttp", "azure.storage.blob"),
+    ),
 )
 """The flavors that come with entrepot."""
 
