@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from entrepot.components import StackComponent, StackComponentType
     from entrepot.contract import BaseArtifactStore
     from entrepot.errors import NotFound, StoreError
+    from entrepot.filesystem import FileSystemArtifactStore
     from entrepot.flavors.gcp.store import GcpArtifactStore
     from entrepot.flavors.local import LocalArtifactStore
     from entrepot.flavors.memory import MemoryArtifactStore
@@ -33,6 +34,7 @@ _HOMES = {
     "Capabilities": "entrepot.models",
     "CopyReport": "entrepot.transfer.engine",
     "FileStat": "entrepot.models",
+    "FileSystemArtifactStore": "entrepot.filesystem",
     "GcpArtifactStore": "entrepot.flavors.gcp.store",
     "Limits": "entrepot.models",
     "LocalArtifactStore": "entrepot.flavors.local",
@@ -56,6 +58,7 @@ __all__ = [
     "Capabilities",
     "CopyReport",
     "FileStat",
+    "FileSystemArtifactStore",
     "GcpArtifactStore",
     "Limits",
     "LocalArtifactStore",

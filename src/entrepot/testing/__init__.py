@@ -12,10 +12,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from entrepot.testing.cancelling import CancellationContract
     from entrepot.testing.clients import ObjectClientContract
     from entrepot.testing.contract import ArtifactStoreContract
+    from entrepot.testing.forking import ProcessContract
     from entrepot.testing.gcs import GcsServer, fake_gcs
     from entrepot.testing.hooks import FolderHooks, GcsHooks, S3Hooks
+    from entrepot.testing.machine import StoreModelContract
     from entrepot.testing.parity import BlockingStoreContract
     from entrepot.testing.raw_gcs import RawGcs
     from entrepot.testing.raw_s3 import RawS3
@@ -24,14 +27,17 @@ if TYPE_CHECKING:
 _HOMES = {
     "ArtifactStoreContract": "contract",
     "BlockingStoreContract": "parity",
+    "CancellationContract": "cancelling",
     "FolderHooks": "hooks",
     "GcsHooks": "hooks",
     "GcsServer": "gcs",
     "ObjectClientContract": "clients",
+    "ProcessContract": "forking",
     "RawGcs": "raw_gcs",
     "RawS3": "raw_s3",
     "S3Hooks": "hooks",
     "Server": "servers",
+    "StoreModelContract": "machine",
     "fake_gcs": "gcs",
     "juicefs_gateway": "servers",
     "moto_s3": "servers",
@@ -41,14 +47,17 @@ _HOMES = {
 __all__ = [
     "ArtifactStoreContract",
     "BlockingStoreContract",
+    "CancellationContract",
     "FolderHooks",
     "GcsHooks",
     "GcsServer",
     "ObjectClientContract",
+    "ProcessContract",
     "RawGcs",
     "RawS3",
     "S3Hooks",
     "Server",
+    "StoreModelContract",
     "fake_gcs",
     "juicefs_gateway",
     "moto_s3",
@@ -57,16 +66,22 @@ __all__ = [
 
 _RULES = (
     "bulk",
+    "cancelling",
     "client_rules",
     "clients",
     "committing",
+    "declaring",
     "lifecycle",
     "listing",
+    "machine",
     "moving",
     "naming",
+    "parity",
+    "forking",
     "reading",
     "removing",
     "rules",
+    "sharing",
     "uploads",
     "writing",
 )
