@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from cli.programs import server_settings
+from entrepot.testing.raw_s3 import RawError
+from entrepot.testing.servers import Server
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -31,10 +37,18 @@ def test_there_are_examples() -> None:
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=lambda code: code.splitlines()[0] if code else "")
-def test_python_examples_run(code: str, tmp_path: Path) -> None:
+def test_python_examples_run(code: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    settings = {}
+    if "s3://bucket" in code:
+        server: Server = request.getfixturevalue("moto_server")
+        with suppress(RawError):  # it is there already
+            server.create_bucket("bucket")
+        server.bucket("bucket").keep_versions()
+        settings = server_settings(server)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=tmp_path,
+        env={**os.environ, **settings},
         capture_output=True,
         text=True,
         timeout=60,
