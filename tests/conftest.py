@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gc
+import json
 import secrets
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from entrepot.testing.gcs import GcsServer, fake_gcs
 from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
+from google_signin import SignIn, sign_in
 
 
 def pytest_collection_finish() -> None:
@@ -62,6 +66,20 @@ def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
     """fake-gcs-server, in memory: conditions on writes in one request only."""
     with fake_gcs(tmp_path_factory.mktemp("fake-gcs")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def google_sign_in() -> Iterator[SignIn]:
+    """A sign-in service of Google's kind, which gives tokens for one service account."""
+    with sign_in(rsa.generate_private_key(65537, 2048)) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def gcs_options(gcs_server: GcsServer, google_sign_in: SignIn) -> dict[str, Any]:
+    """As a service account; the server itself would take requests without."""
+    options = {name: value for name, value in gcs_server.options.items() if name != "anonymous"}
+    return {**options, "token": json.dumps(google_sign_in.account())}
 
 
 # ---- places in them that no other test uses -------------------------------------------------------------

@@ -470,7 +470,6 @@ async def test_without_a_private_key_iam_signs(service: SignIn, monkeypatch: pyt
     "options",
     [
         {"access_token": "t"},
-        {"anonymous": True},
         {
             "token": json.dumps(
                 {"type": "authorized_user", "client_id": "i", "client_secret": "s", "refresh_token": "r"}
@@ -483,6 +482,11 @@ async def test_without_a_service_account_nothing_is_signed(options: dict[str, An
     with pytest.raises(CredentialsMissing, match="give token") as caught:
         await client.presign("k", "GET", 60)
     assert caught.value.uri == "gs://bucket/k"
+
+
+async def test_what_anyone_may_do_needs_no_signature() -> None:
+    client = make_client(GcpConfig(path="gs://bucket", anonymous=True))
+    assert await client.presign("a b", "GET", 60) == "https://storage.googleapis.com/bucket/a%20b"
 
 
 @pytest.mark.parametrize("expires_s", [0, -1, 7 * 24 * 3600 + 1])

@@ -99,8 +99,8 @@ class TokenSource(ABC):
         """The project that the environment or the account names."""
         return google_environment().project
 
-    async def signer(self) -> Signer:
-        """What signs URLs. Raises: CredentialsMissing where no service account is there to sign for."""
+    async def signer(self) -> Signer | None:
+        """What signs URLs; None where nothing has to. Raises: CredentialsMissing without a service account."""
         raise CredentialsMissing(
             "a URL is signed by a service account, and there is none here; give token, its key as JSON or a file"
         )
@@ -131,6 +131,9 @@ class Anonymous(TokenSource):
         return None
 
     async def refresh(self, rejected: GoogleToken | None = None) -> None:
+        return None
+
+    async def signer(self) -> None:
         return None
 
 

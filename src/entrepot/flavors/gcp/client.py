@@ -480,7 +480,8 @@ class GcpClient(GcpAttempts):
                 raise error from None
 
     async def presign(self, key: str, method: PresignMethod, expires_s: int) -> str:
-        """As `ObjectClient.presign`: a V4 signature, valid for 7 days at most, by the service account that asks.
+        """As `ObjectClient.presign`: a V4 signature, valid for 7 days at most, by the service account that asks; what
+        an anonymous client may do needs none.
 
         Requests: none with its private key, else 1 or 2 to IAM, which signs for it.
         Raises: ConfigurationError for a longer time; CredentialsMissing where there is no account to sign for.
@@ -494,6 +495,8 @@ class GcpClient(GcpAttempts):
         try:
             signer = await self._credentials.signer()
             path = f"{self._endpoint.base}/{keeps_path(self.container)}/{keeps_path(key)}"
+            if signer is None:
+                return self._endpoint.origin.url + path
             url = UrlToSign(method, self._endpoint.origin, path, signer.email, expires_s, self._settings.user_project)
             return url.signed(await signer.sign(url.text))
         except StoreError as error:
