@@ -79,13 +79,16 @@ def sign_in(key: rsa.RSAPrivateKey) -> Iterator[SignIn]:
             self.send_header("content-length", str(len(body)))
             if service.flavor:
                 self.send_header("metadata-flavor", service.flavor)
-            if status in (302, 307):
+            if 300 <= status < 400:
                 self.send_header("location", "https://evil.example/")
             self.end_headers()
             self.wfile.write(body)
 
         def do_GET(self) -> None:
             self._reply({"authorization": self.headers.get("metadata-flavor", "")})
+
+        def do_DELETE(self) -> None:
+            self.do_GET()
 
         def do_POST(self) -> None:
             text = self.rfile.read(int(self.headers["content-length"])).decode()
