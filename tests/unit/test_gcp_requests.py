@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import pickle
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from canned import AT_ONCE, CannedTransport, Reply
-from entrepot.errors import ConfigurationError, CredentialsMissing, PreconditionFailed, StoreError
+from entrepot.errors import (
+    ConfigurationError,
+    CredentialsMissing,
+    PreconditionFailed,
+    ServiceUnavailable,
+    StoreError,
+)
 from entrepot.flavors.gcp.config import GcpConfig
 from entrepot.flavors.gcp.connection import make_client
 from entrepot.flavors.gcp.endpoint import GOOGLE
 from entrepot.flavors.gcp.store import GcpArtifactStore
+from entrepot.flavors.gcp.wire import GcpWireClient
 from entrepot.http.transport import Request
 from entrepot.models import ByteRange, WriteOptions
 from gcs_fake import TOKEN, StrictGcs, client_of
@@ -382,6 +390,30 @@ def test_contradictions_and_mistakes_are_refused_before_any_request(options: dic
 def test_allow_http_and_allow_link_local_lift_their_refusals() -> None:
     GcpConfig(path="gs://bucket", endpoint_url="http://storage.example.com", allow_http=True)
     GcpConfig(path="gs://bucket", endpoint_url="https://169.254.169.254", allow_link_local=True)
+
+
+async def test_max_attempts_is_how_often_a_request_is_made() -> None:
+    transport = CannedTransport(Reply(500))
+    config = GcpConfig(path="gs://bucket", access_token="t", max_attempts=1)
+    with pytest.raises(ServiceUnavailable):
+        await make_client(config, transport=transport).head("k")
+    assert len(transport.requests) == 1
+
+
+def test_ca_bundle_is_what_both_clients_trust(tmp_path: Path) -> None:
+    file = tmp_path / "authorities.pem"
+    file.write_text("no certificate")
+    for kind in ("wire", "sdk"):
+        config = GcpConfig(path="gs://bucket", anonymous=True, ca_bundle=str(file), client=kind)
+        with pytest.raises(ConfigurationError, match="certificate authorities"):
+            make_client(config)._transport.route(GOOGLE.origin)
+
+
+def test_client_decides_who_speaks() -> None:
+    from entrepot.flavors.gcp.sdk import GcpSdkClient
+
+    assert isinstance(client_of(CannedTransport()), GcpWireClient)
+    assert isinstance(client_of(CannedTransport(), client="sdk"), GcpSdkClient)
 
 
 def test_a_pickle_carries_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ from entrepot.auth.google import TokenSource
 from entrepot.errors import (
     FATAL,
     AlreadyExists,
-    BadResponse,
     ChecksumMismatch,
     ConfigurationError,
     ContainerNotFound,
@@ -38,12 +37,11 @@ from entrepot.flavors.gcp.attempts import (
     without_write_id,
 )
 from entrepot.flavors.gcp.composed import COMPOSED, ComposedUploads, fits
+from entrepot.flavors.gcp.copies import copied
 from entrepot.flavors.gcp.faults import fault
 from entrepot.flavors.gcp.replies import (
-    Rewritten,
     crc32c_of,
     generation_of,
-    metadata_of,
     refuse_decoded,
     stat_of,
 )
@@ -78,15 +76,16 @@ COMPOSED_FROM_BYTES: Final = 64 * MIB
 
 
 class GcpDownload(Download):
-    """One read, by the heads of Cloud Storage."""
+    """One read, by the heads of Cloud Storage. crc32c: of the object, in hex, where the first reply told it."""
 
-    __slots__ = ()
+    __slots__ = ("crc32c",)
     etag_of = staticmethod(generation_of)
     stat_of = staticmethod(stat_of)
 
     def accept(self, status: int, headers: Mapping[str, str]) -> memoryview | None:
         refuse_decoded(headers)
-        crc32c_of(headers)  # one that cannot be read makes the reply unreadable
+        if not self.received:
+            self.crc32c = crc32c_of(headers)
         return super().accept(status, headers)
 
 
@@ -135,8 +134,9 @@ class GcpClient(GcpAttempts):
         """A whole object, compared with the CRC32C that the service tells with it; read again once if it differs."""
         if not download.whole:
             return found
+        assert isinstance(download, GcpDownload)
         for last in (False, True):
-            told = crc32c_of(download.headers)
+            told = download.crc32c
             if told is None:
                 return found
             if crc32c_hex(await crc32c_aside(found.data)) == told:
@@ -319,69 +319,8 @@ class GcpClient(GcpAttempts):
             raise UnsupportedOperation(
                 "the service does not keep conditions on copies; look first", operation="copy", uri=self.uri(key)
             )
-        if source_etag is not None and not is_generation(source_etag):
-            raise source._changed(source_key)
-        pinned = Source(source.container, source_key, source_etag)
-        told = description(given, self._settings) if given.describes else await self._kept(pinned)
-        try:
-            stat = await self._copied(source, pinned, key, told, condition_of(given, self.uri(key)))
-        except _AnotherSource as error:
-            raise source._changed(source_key) from error.__cause__
-        if source_etag is not None and not self.keeps_conditions and await source._is_another(source_key, source_etag):
-            raise source._changed(source_key)
+        stat = await copied(self, key, source, Source(source.container, source_key, source_etag), given)
         return without_write_id(stat)
-
-    async def _kept(self, source: Source) -> Mapping[str, Any] | None:
-        """What a copy says of itself so as to keep all of its source's but the storage class; None to say nothing.
-
-        Requests: 1 where a storage class is configured.
-        """
-        if self._settings.storage_class is None:
-            return None
-        told = await self._retried(lambda: self._source_description(source.bucket, source.key))
-        return {**told, "storageClass": self._settings.storage_class}
-
-    async def _copied(
-        self, source: GcpClient, pinned: Source, key: str, told: Mapping[str, Any] | None, condition: str | None
-    ) -> ObjectStat:
-        """The copy, step by step; each step is retried. Raises: BadResponse where one does not lead on."""
-        step = Rewritten(None, None, -1)
-
-        async def recognise(seen: ObjectStat) -> Rewritten | None:
-            original = await source.look(pinned.key)
-            if original is None or pinned.generation not in (None, original.etag):
-                return None
-            kept = original.metadata if told is None else metadata_of(told)
-            same = (seen.size_bytes, seen.checksums, dict(seen.metadata)) == (
-                original.size_bytes,
-                original.checksums,
-                dict(kept),
-            )
-            return Rewritten(seen, None, 0) if same else None
-
-        while step.stat is None:
-            before = step
-
-            async def write(generation: str | None, token: str | None = before.token) -> Rewritten:
-                try:
-                    return await self._rewrite(pinned, key, told, generation, token)
-                except (AlreadyExists, PreconditionFailed) as error:
-                    # One status for both conditions: a look tells which of them failed.
-                    if pinned.generation is not None and await source._is_another(pinned.key, pinned.generation):
-                        raise _AnotherSource from error
-                    raise
-
-            step = await self.settled(key, write, recognise, condition)
-            if step.stat is None and step.rewritten_bytes <= before.rewritten_bytes:
-                raise BadResponse("the copy does not go on", operation="copy", uri=self.uri(key))
-        return step.stat
-
-    async def _is_another(self, key: str, etag: str) -> bool:
-        seen = await self._retried(lambda: self.look(key))
-        return seen is None or seen.etag != etag
-
-    def _changed(self, key: str) -> PreconditionFailed:
-        return PreconditionFailed("the source is another by now; look at it again", operation="copy", uri=self.uri(key))
 
     # ---- uploads in parts -------------------------------------------------------------------------
 
@@ -503,10 +442,6 @@ class GcpClient(GcpAttempts):
             if not error.uri:
                 error.operation, error.uri = "presign", self.uri(key)
             raise
-
-
-class _AnotherSource(StoreError):
-    """The source of a copy is not the one that it was pinned to."""
 
 
 _UNANSWERED: Final = ErrorReply(503)
