@@ -12,21 +12,27 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from entrepot.testing.azurite import AzuriteServer, azurite_blob
     from entrepot.testing.clients import ObjectClientContract
     from entrepot.testing.contract import ArtifactStoreContract
-    from entrepot.testing.hooks import FolderHooks, S3Hooks
+    from entrepot.testing.hooks import AzureHooks, FolderHooks, S3Hooks
     from entrepot.testing.parity import BlockingStoreContract
+    from entrepot.testing.raw_azure import RawAzure
     from entrepot.testing.raw_s3 import RawS3
     from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
 
 _HOMES = {
     "ArtifactStoreContract": "contract",
+    "AzureHooks": "hooks",
+    "AzuriteServer": "azurite",
     "BlockingStoreContract": "parity",
     "FolderHooks": "hooks",
     "ObjectClientContract": "clients",
+    "RawAzure": "raw_azure",
     "RawS3": "raw_s3",
     "S3Hooks": "hooks",
     "Server": "servers",
+    "azurite_blob": "azurite",
     "juicefs_gateway": "servers",
     "moto_s3": "servers",
     "rclone_s3": "servers",
@@ -34,12 +40,16 @@ _HOMES = {
 
 __all__ = [
     "ArtifactStoreContract",
+    "AzureHooks",
+    "AzuriteServer",
     "BlockingStoreContract",
     "FolderHooks",
     "ObjectClientContract",
+    "RawAzure",
     "RawS3",
     "S3Hooks",
     "Server",
+    "azurite_blob",
     "juicefs_gateway",
     "moto_s3",
     "rclone_s3",
