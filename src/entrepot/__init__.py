@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from entrepot.components import StackComponent, StackComponentType
     from entrepot.contract import BaseArtifactStore
     from entrepot.errors import NotFound, StoreError
+    from entrepot.flavors.azure.store import AzureArtifactStore
     from entrepot.flavors.local import LocalArtifactStore
     from entrepot.flavors.memory import MemoryArtifactStore
     from entrepot.flavors.s3.store import S3ArtifactStore
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from entrepot.transfer.engine import CopyReport
 
 _HOMES = {
+    "AzureArtifactStore": "entrepot.flavors.azure.store",
     "BaseArtifactStore": "entrepot.contract",
     "ByteRange": "entrepot.models",
     "Capabilities": "entrepot.models",
@@ -49,6 +51,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AzureArtifactStore",
     "BaseArtifactStore",
     "ByteRange",
     "Capabilities",

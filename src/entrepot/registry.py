@@ -70,6 +70,7 @@ _BUILT_IN: Final = (
     Flavor("local", "entrepot.flavors.local:LocalArtifactStore", ("", "file")),
     Flavor("memory", "entrepot.flavors.memory:MemoryArtifactStore", ("memory",)),
     Flavor("s3", "entrepot.flavors.s3.store:S3ArtifactStore", ("s3",), extra="s3"),
+    Flavor("azure", "entrepot.flavors.azure.store:AzureArtifactStore", ("az", "abfs", "abfss"), extra="azure"),
 )
 
 
