@@ -14,6 +14,7 @@ import anyio
 from entrepot.errors import (
     AlreadyExists,
     ChecksumMismatch,
+    Conflict,
     NotFound,
     PreconditionFailed,
     ServiceError,
@@ -124,7 +125,7 @@ class AzureCopies(AzureBlocks):
         while True:
             head = await self._retried(lambda: self._head(key))
             if copy_id is not None and head.get("x-ms-copy-id", copy_id) != copy_id:
-                raise PreconditionFailed("another writer replaced the copy at once", operation="copy", uri=uri)
+                raise Conflict("another writer replaced the copy at once", operation="copy", uri=uri)
             status = head.get("x-ms-copy-status", "success")
             if status == "success":
                 return head
@@ -177,8 +178,9 @@ class AzureCopies(AzureBlocks):
         stat = stat_of(key, copied)
         if told:
             source = stat_of(key, told)
-            same = source.checksums.get("md5") == stat.checksums.get("md5", source.checksums.get("md5"))
-            if source.size_bytes != stat.size_bytes or not same:
-                raise ChecksumMismatch("the copy is not what was copied; copy it again", operation="copy",
-                                       uri=self.uri(key))  # fmt: skip
+            digests = {one.checksums.get("md5") for one in (source, stat)} - {None}
+            if source.size_bytes != stat.size_bytes or len(digests) > 1:
+                raise ChecksumMismatch(
+                    "the copy is not what was copied; copy it again", operation="copy", uri=self.uri(key)
+                )
         return stat
