@@ -10,9 +10,11 @@ import pytest
 
 from contract.memory_hooks import MemoryHooks
 from entrepot.blocking import SyncArtifactStore
+from entrepot.flavors.azure.store import AzureArtifactStore
 from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.memory import MemoryArtifactStore, MemoryClient
-from entrepot.testing import BlockingStoreContract, FolderHooks
+from entrepot.testing import AzureHooks, BlockingStoreContract, FolderHooks
+from entrepot.testing.azurite import AzuriteServer
 
 
 class TestBlockingLocal(FolderHooks, BlockingStoreContract):
@@ -28,4 +30,12 @@ class TestBlockingMemory(MemoryHooks, BlockingStoreContract):
         name = secrets.token_hex(8)
         self.raw, self.root = MemoryClient(name), "root"
         with SyncArtifactStore(MemoryArtifactStore(f"memory://{name}/root")) as store:
+            yield store
+
+
+class TestBlockingAzure(AzureHooks, BlockingStoreContract):
+    @pytest.fixture
+    def blocking_store(self, azurite_server: AzuriteServer, azurite_uri: str) -> Iterator[SyncArtifactStore]:
+        self.look_into(azurite_server, azurite_uri)
+        with SyncArtifactStore(AzureArtifactStore(azurite_uri, **azurite_server.azure_options)) as store:
             yield store

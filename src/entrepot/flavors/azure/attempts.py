@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from entrepot.auth.azure import Credential
+from entrepot.errors import CredentialsExpired, PermissionDenied, StoreError
 from entrepot.flavors.azure.address import Location
 from entrepot.flavors.azure.administration import Administration
 from entrepot.flavors.azure.metadata import NOTHING
@@ -84,6 +85,11 @@ class AzureAttempts(ServiceClient):
 
     def uri(self, key: str) -> str:
         return f"{self._shown}/{key}" if key else self._shown
+
+    def _explained_by_credential(self, error: StoreError, now: float) -> StoreError:
+        """A refusal, by its reason where the credential itself tells it. now: seconds since 1970."""
+        expired = self._credential.expired(now) if isinstance(error, PermissionDenied) else None
+        return error if expired is None else CredentialsExpired(expired, operation=error.operation, uri=error.uri)
 
     # ---- one request, one attempt -----------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from entrepot.errors import (
     AlreadyExists,
+    BadResponse,
     ChecksumMismatch,
     Conflict,
     ContainerNotFound,
@@ -148,13 +149,14 @@ class AzureClient(AzureCopies):
         if plain and self._takes_batches:
             try:
                 failures += await self._delete_in_batch(plain)
+                plain = []
             except (ServiceError, UnsupportedOperation) as error:
-                if error.retryable:
+                if isinstance(error, (BadResponse, Throttled)):
                     raise
-                _log.debug("%s takes no batches: %s", self.uri(""), error)
-                self._takes_batches = False
-        if not self._takes_batches:
-            singly = plain + singly
+                # One that fails whenever it is tried may do so for batches alone (Azurite, with an account's SAS).
+                _log.debug("a batch of deletes failed at %s, they go one by one: %s", self.uri(""), error)
+                self._takes_batches = error.retryable
+        singly = plain + singly
         for start in range(0, len(singly), REQUESTS):
             group = singly[start : start + REQUESTS]
             failures += [one for one in await wave([partial(self._deleted, key) for key in group]) if one is not None]

@@ -44,6 +44,7 @@ _NO_CONTAINER: Final = (
 )
 _CHECK_KEY: Final = "check account_key, and that it is of this account"
 _ROLE: Final = "give the identity the role Storage Blob Data Contributor on the account or container"
+_OR_ROLE: Final = f"check them, or {_ROLE}"
 _BUSY: Final = "the service is busy; try later, or with less concurrency"
 _TAKEN: Final = "another writer's blocks went before; write again"
 _BY_CODE: Final[Mapping[str, Meaning]] = {
@@ -81,7 +82,10 @@ _BY_CODE: Final[Mapping[str, Meaning]] = {
     "InvalidAuthenticationInfo": (CredentialsExpired, "the token was refused, also a fresh one; sign in again"),
     "NoAuthenticationInformation": (CredentialsMissing, "the container is not public; give credentials"),
     "PublicAccessNotPermitted": (CredentialsMissing, "the account is not public; give credentials"),
-    "AuthorizationFailure": (PermissionDenied, f"the credentials may not do this, or not from this network; {_ROLE}"),
+    "AuthorizationFailure": (
+        PermissionDenied,
+        f"the credentials may not do this, or not from this network; {_OR_ROLE}",
+    ),
     "AuthorizationPermissionMismatch": (PermissionDenied, f"the credentials may not do this; {_ROLE}"),
     "AuthorizationResourceTypeMismatch": (PermissionDenied, "the SAS token is not for this kind of resource (srt, sr)"),
     "AuthorizationServiceMismatch": (PermissionDenied, "the SAS token is not for the blob service (ss)"),

@@ -7,6 +7,7 @@ again up to three times where a body breaks off; it keeps nothing of what came b
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC
 from typing import Any, Final, TypeVar
@@ -74,7 +75,7 @@ class AzureSdkClient(AzureClient):
                 refused = isinstance(found, (CredentialsExpired, CredentialsMissing)) and not last
                 if refused and isinstance(self._credential, SignIn) and await self._credential.refresh():
                     continue
-                raise found from error
+                raise self._explained_by_credential(found, time.time()) from error
         raise AssertionError("the loop returns or raises")
 
     async def _blob(
@@ -190,7 +191,6 @@ class AzureSdkClient(AzureClient):
 
     async def _copy(self, source: CopySource, key: str, options: Options, own: Mapping[str, str]) -> Mapping[str, str]:
         url = self._credential.appended(source.url) if isinstance(self._credential, Sas) else source.url
-        conditions = {"etag": "*", "match_condition": MatchConditions.IfMissing} if options.if_none_match else {}
         return await self._blob(
             "copy",
             key,
@@ -199,7 +199,7 @@ class AzureSdkClient(AzureClient):
             creates=options.if_none_match,
             metadata=kept(options, own) or None,
             **_source_pinned(source.etag),
-            **(conditions or _pinned(options.if_match)),
+            **_conditions(options),
         )
 
     async def _abort_copy(self, key: str, copy_id: str) -> None:
@@ -254,7 +254,6 @@ class AzureSdkClient(AzureClient):
     ) -> Mapping[str, str]:
         options = upload.options
         blocks = [BlobBlock(_decoded(one)) for one in block_ids]
-        conditions = {"etag": "*", "match_condition": MatchConditions.IfMissing} if options.if_none_match else {}
         return await self._blob(
             "complete_upload",
             upload.key,
@@ -263,7 +262,7 @@ class AzureSdkClient(AzureClient):
             creates=options.if_none_match,
             validate_content=True,
             **_described(options, own),
-            **(conditions or _pinned(options.if_match)),
+            **_conditions(options),
         )
 
     async def _block_list(self, key: str, kind: BlockKind) -> list[tuple[str, int]]:
@@ -325,6 +324,10 @@ def _pinned(if_match: str | None) -> dict[str, Any]:
     if if_match is None:
         return {}
     return {"etag": quoted_etag(if_match), "match_condition": MatchConditions.IfNotModified}
+
+
+def _conditions(options: Options) -> dict[str, Any]:
+    return {"match_condition": MatchConditions.IfMissing} if options.if_none_match else _pinned(options.if_match)
 
 
 def _source_pinned(etag: str | None) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from entrepot.auth.azure import Sas, SharedKey
 from entrepot.auth.entra import SignIn
-from entrepot.errors import CredentialsExpired, PermissionDenied, StoreError
+from entrepot.errors import StoreError
 from entrepot.flavors.azure import replies
 from entrepot.flavors.azure.address import Location
 from entrepot.flavors.azure.attempts import CopySource
 from entrepot.flavors.azure.batch import SubReply, build_batch, parse_batch
 from entrepot.flavors.azure.client import AzureClient
-from entrepot.flavors.azure.faults import FAULTS, fault
+from entrepot.flavors.azure.faults import fault
 from entrepot.flavors.azure.metadata import NOTHING
 from entrepot.flavors.azure.requests import BlockKind, Requests
 from entrepot.http.transport import Request, Response, Transport
@@ -58,11 +58,7 @@ class AzureWireClient(Exchange, AzureClient):
 
     def _fault(self, reply: ErrorReply, *, operation: str, uri: str, creates: bool) -> StoreError:
         error = fault(reply, operation=operation, uri=uri, creates=creates)
-        if isinstance(error, PermissionDenied):
-            expired = self._credential.expired(self._clock() + self._ahead_s)
-            if expired is not None:
-                return FAULTS.error(CredentialsExpired, expired, reply, operation=operation, uri=uri)
-        return error
+        return self._explained_by_credential(error, self._clock() + self._ahead_s)
 
     async def _correct(self, reply: ErrorReply, made: Any, corrected: set[str]) -> bool:
         if reply.status == 401 and "token" not in corrected:
