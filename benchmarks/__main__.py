@@ -7,13 +7,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import copies, listing, local_tree, single_ops
+from benchmarks import cloud_ops, copies, listing, local_tree, single_ops
 
 SCENARIOS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "small-files": copies.small_files,
     "large-files": copies.large_files,
     "listing": listing.listing,
     "single-ops": single_ops.single_ops,
+    "gcp-ops": cloud_ops.gcp_ops,
+    "azure-ops": cloud_ops.azure_ops,
     "local-tree": local_tree.local_tree,
 }
 
@@ -25,7 +27,9 @@ def main() -> None:
     parser.add_argument("--server", choices=["rclone", "juicefs"], default="rclone", help="the S3 server (rclone)")
     parser.add_argument("--peers", help="only these contenders, by name, separated by commas (default: all)")
     parser.add_argument("--keys", type=int, default=100_000, help="listing: how many keys (100,000)")
-    parser.add_argument("--calls", type=int, default=2_000, help="single-ops: calls a round (2,000)")
+    parser.add_argument(
+        "--calls", type=int, default=2_000, help="single-ops, gcp-ops, azure-ops: calls a round (2,000)"
+    )
     options = parser.parse_args()
     for name in SCENARIOS if options.scenario == "all" else [options.scenario]:
         with tempfile.TemporaryDirectory(prefix="entrepot-bench-") as folder:

@@ -151,17 +151,18 @@ CLIENTS: dict[str, Callable[[str, str, int], Awaitable[tuple[float, float, str]]
 }
 
 
-def main() -> None:
-    client, operation, bucket, count = sys.argv[1:]
+def run_contender(run: Callable[[str, str, str, int], Awaitable[tuple[float, float, str]]]) -> None:
+    """Run what the command line names, tell its figures, and end."""
+    client, operation, container, count = sys.argv[1:]
 
-    async def run() -> tuple[float, float, str]:
-        return await CLIENTS[client](operation, bucket, int(count))
+    async def work() -> tuple[float, float, str]:
+        return await run(client, operation, container, int(count))
 
-    wall_s, used_s, digest = asyncio.run(run())
+    wall_s, used_s, digest = asyncio.run(work())
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"wall_s": wall_s, "cpu_s": used_s, "rss_mib": peak_kib / 1024, "digest": digest}), flush=True)
     os._exit(0)  # all is measured; the runtime of obstore sometimes aborts while the interpreter finalises
 
 
 if __name__ == "__main__":
-    main()
+    run_contender(lambda client, operation, bucket, count: CLIENTS[client](operation, bucket, count))

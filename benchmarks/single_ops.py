@@ -17,10 +17,17 @@ from benchmarks.tools import environment
 
 
 def calls(
-    client: str, operation: str, *, env: dict[str, str], count: int, digests: set[str], call_bytes: int = 0
+    client: str,
+    operation: str,
+    *,
+    env: dict[str, str],
+    count: int,
+    digests: set[str],
+    call_bytes: int = 0,
+    module: str = "benchmarks.calls",
 ) -> Sample:
     """One client's calls in a process of its own; its digest of what it saw joins `digests`."""
-    command = [sys.executable, "-m", "benchmarks.calls", client, operation, BUCKET, str(count)]
+    command = [sys.executable, "-m", module, client, operation, BUCKET, str(count)]
     done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{client} {operation} failed: {done.stderr[-2000:]}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from entrepot.components import StackComponent, StackComponentType
     from entrepot.contract import BaseArtifactStore
     from entrepot.errors import NotFound, StoreError
+    from entrepot.filesystem import FileSystemArtifactStore
     from entrepot.flavors.azure.store import AzureArtifactStore
     from entrepot.flavors.local import LocalArtifactStore
     from entrepot.flavors.memory import MemoryArtifactStore
@@ -34,6 +35,7 @@ _HOMES = {
     "Capabilities": "entrepot.models",
     "CopyReport": "entrepot.transfer.engine",
     "FileStat": "entrepot.models",
+    "FileSystemArtifactStore": "entrepot.filesystem",
     "Limits": "entrepot.models",
     "LocalArtifactStore": "entrepot.flavors.local",
     "MemoryArtifactStore": "entrepot.flavors.memory",
@@ -57,6 +59,7 @@ __all__ = [
     "Capabilities",
     "CopyReport",
     "FileStat",
+    "FileSystemArtifactStore",
     "Limits",
     "LocalArtifactStore",
     "MemoryArtifactStore",

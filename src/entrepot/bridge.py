@@ -145,9 +145,18 @@ class _Place:
         """Close the connections that were opened here, and the loop; harmless twice, nothing in a forked child."""
         if self.loop.inherited or self.loop.is_closed() or self.loop.is_running():
             return
+        if asyncio._get_running_loop() is None:
+            self._end()
+            return
+        # An exception that passed through here may keep this alive beyond its thread, until it is dropped where another
+        # loop runs; two cannot run in one thread.
+        thread = threading.Thread(target=self._end, name="entrepot-winding-up", daemon=True)
+        thread.start()
+        thread.join(_FINALISER_WAIT_S)
+
+    def _end(self) -> None:
         try:
-            if asyncio._get_running_loop() is None:
-                self.loop.run_until_complete(_wind_up(self.stores.told()))
+            self.loop.run_until_complete(_wind_up(self.stores.told()))
         finally:
             self.loop.close()
 

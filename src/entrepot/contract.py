@@ -33,6 +33,7 @@ from entrepot.models import (
     FileData,
     FileStat,
     Limits,
+    PresignMethod,
     WriteItem,
     WriteOptions,
 )
@@ -341,6 +342,33 @@ class BaseArtifactStore(StackComponent, ABC):
                 "the file is another by now; read it again", operation="read_range", uri=path_text(path)
             )
         return data
+
+    # ---- where the service has them ---------------------------------------------------------------
+
+    async def presign(self, path: StrPath, method: PresignMethod = "GET", expires_s: int = 3_600) -> str:
+        """A URL by which anyone who has it can do that to one file, without credentials, until it expires.
+
+        method: `PUT` writes whatever is sent, under this path. expires_s: from 1 to 604,800 (seven days), and never
+        longer than the credentials live that sign it. The URL is a secret: it is logged nowhere.
+        Requests: none, unless the service must sign. Raises: UnsupportedOperation without `Capabilities.presign`;
+        CredentialsMissing where nothing can sign.
+        """
+        raise UnsupportedOperation("this store has no presigned URLs", operation="presign")
+
+    async def list_versions(self, path: StrPath) -> list[FileStat]:
+        """What the service has kept of one file, newest first, each with its `version`; empty where it kept none.
+
+        A file that was removed has the versions before. Requests: 1 a 1,000 versions.
+        Raises: UnsupportedOperation without `Capabilities.versions`.
+        """
+        raise UnsupportedOperation("this store keeps no versions", operation="list_versions")
+
+    async def read_version(self, path: StrPath, version: str) -> bytes:
+        """The whole content of an older version of a file. Requests: 1.
+
+        version: as `list_versions` tells it. Raises: NotFound; UnsupportedOperation without `Capabilities.versions`.
+        """
+        raise UnsupportedOperation("this store keeps no versions", operation="read_version")
 
     # ---- ports of the bulk copy (see `entrepot.transfer.ports`) -----------------------------------
 

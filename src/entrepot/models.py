@@ -240,7 +240,7 @@ class Capabilities:
     multipart: bool = True
     etags: bool | None = True
     presign: bool = False
-    versions: bool = False
+    versions: bool | None = False
     links: bool = False
 
 

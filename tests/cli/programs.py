@@ -47,7 +47,11 @@ Run = Callable[..., Result]
 
 def environment(**settings: str) -> dict[str, str]:
     """This process's own, without what would reach a real account."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "AZURE_", "GOOGLE_", "STORAGE_"))
+    }
     return {**kept, "AWS_EC2_METADATA_DISABLED": "true", **settings}
 
 

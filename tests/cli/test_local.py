@@ -67,7 +67,7 @@ def test_into_puts_sources_below_a_directory_by_their_names(run: Run, own_direct
         (["cp", "a", "b", "--links", "folow"], "did you mean follow"),
         (["cp", "a", "b", "--concurrency", "none"], "whole number"),
         (["cp", "a", "b", "--memory", "lots"], "256MiB"),
-        (["cp", "a", "b", "--endpoint-url", "http://127.0.0.1:1"], "--endpoint-url is for s3:// addresses"),
+        (["cp", "a", "b", "--endpoint-url", "http://127.0.0.1:1"], "--endpoint-url is for none of these addresses"),
         (["cp", "a", "b", "--sorted"], "No such option"),
         (["cp"], "Missing argument 'DST'"),
         (["cpp", "a", "b"], "Did you mean 'cp'"),

@@ -13,8 +13,8 @@ from entrepot.blocking import SyncArtifactStore
 from entrepot.flavors.azure.store import AzureArtifactStore
 from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.memory import MemoryArtifactStore, MemoryClient
-from entrepot.testing import AzureHooks, BlockingStoreContract, FolderHooks
-from entrepot.testing.azurite import AzuriteServer
+from entrepot.flavors.s3.store import S3ArtifactStore
+from entrepot.testing import AzureHooks, AzuriteServer, BlockingStoreContract, FolderHooks, S3Hooks, Server
 
 
 class TestBlockingLocal(FolderHooks, BlockingStoreContract):
@@ -30,6 +30,18 @@ class TestBlockingMemory(MemoryHooks, BlockingStoreContract):
         name = secrets.token_hex(8)
         self.raw, self.root = MemoryClient(name), "root"
         with SyncArtifactStore(MemoryArtifactStore(f"memory://{name}/root")) as store:
+            yield store
+
+
+class TestBlockingS3OnRclone(S3Hooks, BlockingStoreContract):
+    keeps_file_beside_directory = False  # buckets are folders: the second of `a` and `a/b` is answered with 500
+    survives_a_conflict = False  # and the listing loses the directory
+
+    @pytest.fixture
+    def blocking_store(self, rclone_server: Server, rclone_uri: str) -> Iterator[SyncArtifactStore]:
+        self.look_into(rclone_server, rclone_uri)
+        options = {**rclone_server.s3_options, "max_attempts": 2}
+        with SyncArtifactStore(S3ArtifactStore(rclone_uri, **options)) as store:
             yield store
 
 

@@ -12,6 +12,8 @@ from entrepot.testing.hooks import FolderHooks
 
 
 class TestLocal(FolderHooks, ArtifactStoreContract):
+    cancellation_points = None
+
     @pytest.fixture
     def store(self, tmp_path: Path) -> LocalArtifactStore:
         self.folder = tmp_path / "root"

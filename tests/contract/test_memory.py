@@ -14,6 +14,8 @@ from entrepot.testing import ArtifactStoreContract, ObjectClientContract
 
 
 class TestMemory(MemoryHooks, ArtifactStoreContract):
+    cancellation_points = None
+    shares_files_between_processes = False
     foreign_names = ("a//b", "x\ty", "..", "./z", "//", "new\nline/below")
 
     @pytest.fixture

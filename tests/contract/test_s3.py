@@ -14,6 +14,7 @@ from entrepot.testing.hooks import S3Hooks
 from entrepot.testing.listing import ListingRules
 from entrepot.testing.moving import CopyingRules
 from entrepot.testing.servers import Server
+from entrepot.testing.sharing import SharingRules
 from entrepot.testing.writing import WritingRules
 
 
@@ -49,11 +50,27 @@ class TestS3OnPlainJuicefs(_OnS3):
     SERVER = "juicefs_plain"
     keeps_file_beside_directory = False  # as above
     tells_etags = False  # kept only with --keep-etag
+    cancellation_points = 2  # the same server as above, where it is cancelled at more
 
 
-class TestS3OnMoto(_Hooks, ListingRules, WritingRules, CopyingRules, BulkRules):
+class TestS3OnMoto(_Hooks, ListingRules, WritingRules, CopyingRules, BulkRules, SharingRules):
     """What only moto keeps here: preconditions, the minimum size of a part, keys that are not paths. It is slow."""
 
     SERVER = "moto"
     many_files = 30
     foreign_names = ("a//b", "..", "./z", "//")
+    checks_presigned = False  # signatures are not looked at
+
+
+class TestVersionsOnMoto(_Hooks, SharingRules):
+    """A bucket that keeps versions."""
+
+    SERVER = "moto"
+    checks_presigned = False  # as above
+    keeps_versions = True
+
+    @pytest.fixture
+    def moto_uri(self, moto_server: Server) -> str:
+        bucket = moto_server.create_bucket()
+        moto_server.bucket(bucket).keep_versions()
+        return f"s3://{bucket}/versions"

@@ -21,6 +21,7 @@ RANKS = {
     "files": 2,
     "batches": 3,
     "contract": 4,
+    "filesystem": 5,
     "http": 5,
     "auth": 6,
     "objects": 7,

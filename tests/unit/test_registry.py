@@ -14,12 +14,12 @@ import pytest
 
 from entrepot.errors import ConfigurationError
 from entrepot.registry import (
+    BUILT_IN,
     Flavor,
     Home,
     find_store,
     flavor_named,
     flavor_of_scheme,
-    flavors,
     named_store,
     store_names,
 )
@@ -44,7 +44,7 @@ def mode_of(path: str) -> int:
 # ---- flavors ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", flavors())
+@pytest.mark.parametrize("name", [flavor.name for flavor in BUILT_IN])
 def test_every_flavor_loads_and_takes_the_schemes_it_is_known_for(name: str) -> None:
     flavor = flavor_named(name)
     name_of_class, schemes = flavor.load().FLAVOR, flavor.load().SUPPORTED_SCHEMES
@@ -150,7 +150,7 @@ def test_looking_at_a_local_store_imports_neither_pydantic_nor_asyncio(home: Hom
     named_store("default")
     code = (
         "from entrepot.registry import named_store; named_store('default')\n"
-        "import sys; print({'pydantic', 'asyncio', 'filelock'} & set(sys.modules))"
+        "import sys; print({'pydantic', 'asyncio', 'filelock', 'tomlkit', 'importlib.metadata'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "set()"
@@ -204,11 +204,20 @@ def test_a_file_of_other_bytes_is_named(home: Home) -> None:
         named_store("default")
 
 
-def test_a_file_that_nothing_can_be_added_to_is_left_alone(home: Home) -> None:
-    text = 'artifact_stores = { a = { flavor = "memory", path = "memory://a" } }\n'
+def test_a_table_in_one_line_is_added_to(home: Home) -> None:
+    write(home, 'artifact_stores = { a = { flavor = "memory", path = "memory://a" } }  # mine\n')
+    entry = named_store("default")
+    text = Path(home.config_file).read_text(encoding="utf-8")
+    assert text.endswith("# mine\n")
+    assert tomllib.loads(text)["artifact_stores"]["default"]["id"] == entry.id
+    assert store_names() == ["a", "default"]
+
+
+def test_a_file_that_cannot_be_added_to_is_left_alone(home: Home) -> None:
+    text = 'artifact_stores.a.flavor = "memory"\nartifact_stores.a.path = "memory://a"\n'
     write(home, text)
     assert named_store("a").flavor == "memory"
-    with pytest.raises(ConfigurationError, match="write artifact_stores as tables"):
+    with pytest.raises(ConfigurationError, match="write plain tables"):
         named_store("default")
     assert Path(home.config_file).read_text(encoding="utf-8") == text
 

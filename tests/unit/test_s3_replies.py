@@ -115,11 +115,22 @@ def test_a_document_type_is_refused_before_anything_is_expanded() -> None:
         replies.parse_created_upload,
         replies.parse_parts,
         replies.parse_uploads,
+        replies.parse_versions,
     ],
 )
 def test_what_is_not_the_document_asked_for_is_unreadable(parse: Callable[[bytes], Any], body: bytes) -> None:
     with pytest.raises(Unreadable):
         parse(body)
+
+
+def test_versions_are_told_without_the_marks_of_deletions() -> None:
+    one = "<Key>a%20b</Key><Size>3</Size><VersionId>v</VersionId><LastModified>2026-01-02T03:04:05Z</LastModified>"
+    inner = f"<EncodingType>url</EncodingType><Version>{one}</Version><DeleteMarker><Key>a</Key></DeleteMarker>"
+    ((found,), marker) = replies.parse_versions(xml("ListVersionsResult", inner))
+    assert (found.key, found.size_bytes, found.version, marker) == ("a b", 3, "v", None)
+    inner += "<IsTruncated>true</IsTruncated><NextKeyMarker>a%20b</NextKeyMarker>"
+    inner += "<NextVersionIdMarker>v</NextVersionIdMarker>"
+    assert replies.parse_versions(xml("ListVersionsResult", inner))[1] == ("a b", "v")
 
 
 def test_a_document_of_very_many_elements_is_refused() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from canned import AT_ONCE, CannedTransport, Reply
-from entrepot.errors import ConfigurationError, CredentialsMissing, ServiceUnavailable, StoreError
+from entrepot.errors import ConfigurationError, CredentialsMissing, ServiceUnavailable, StoreError, UnsupportedOperation
 from entrepot.flavors.s3.config import S3Config
 from entrepot.flavors.s3.connection import make_client
 from entrepot.flavors.s3.store import S3ArtifactStore
@@ -132,6 +132,21 @@ PRIMITIVES: dict[str, tuple[Any, Reply, str]] = {
         Reply(body=xml("ListMultipartUploadsResult")),
         "GET /bucket?encoding-type=url&prefix=a%20b&uploads=\n",
     ),
+    "head of a version": (
+        lambda c: c.head("a b", version="v/+="),
+        Reply(headers={"content-length": "5"}),
+        "HEAD /bucket/a%20b?versionId=v%2F%2B%3D\nhost: s3.example.com\n",
+    ),
+    "get of a version": (
+        lambda c: c.get("k", version="null"),
+        Reply(body=b"hello"),
+        "GET /bucket/k?versionId=null\nhost: s3.example.com\n",
+    ),
+    "list versions": (
+        lambda c: c.list_versions("a b"),
+        Reply(body=xml("ListVersionsResult")),
+        "GET /bucket?encoding-type=url&prefix=a%20b&versions=\nhost: s3.example.com\n",
+    ),
     "create bucket": (lambda c: c.create_container(), Reply(), "PUT /bucket\nhost: s3.example.com\n"),
 }
 
@@ -192,6 +207,35 @@ async def test_a_name_of_metadata_that_is_no_header_is_refused() -> None:
     with pytest.raises(ConfigurationError):
         await client.put("k", b"", WriteOptions(metadata={"a b": "1"}))
     assert transport.requests == []
+
+
+# ---- presigned URLs ----------------------------------------------------------------------------------------
+
+
+async def test_a_presigned_url_needs_no_request_and_shows_no_secret() -> None:
+    client, transport = client_of(token="session/+=")
+    url = await client.presign("a b", "GET", 60)
+    assert url.startswith("https://s3.example.com/bucket/a%20b?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKID")
+    assert "X-Amz-Expires=60&" in url
+    assert "X-Amz-Security-Token=session%2F%2B%3D&" in url
+    assert KEYS["secret"] not in url
+    assert transport.requests == []
+
+
+async def test_what_every_request_carries_is_in_a_presigned_url() -> None:
+    client, _ = client_of(requester_pays=True)
+    assert "&x-amz-request-payer=requester&X-Amz-Signature=" in await client.presign("k", "GET", 60)
+
+
+async def test_a_presigned_url_of_nobody_is_the_plain_address() -> None:
+    client, _ = client_of(key=None, secret=None, anonymous=True)
+    assert await client.presign("a b", "GET", 60) == "https://s3.example.com/bucket/a%20b"
+
+
+async def test_the_key_of_encrypted_objects_never_gets_into_a_url() -> None:
+    client, _ = client_of(sse_customer_key=CUSTOMER_KEY)
+    with pytest.raises(UnsupportedOperation, match="sse_customer_key"):
+        await client.presign("k", "GET", 60)
 
 
 # ---- each key of the configuration -------------------------------------------------------------------------

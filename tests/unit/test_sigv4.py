@@ -311,3 +311,50 @@ def test_no_secret_in_any_representation() -> None:
         now=NOW,
     )
     assert "canary" not in repr(signer)
+
+
+def presigned(method: str, target: str, credentials: AwsCredentials, *, now: float, expires_s: int, host: str) -> str:
+    return Signer().presign(
+        method=method,
+        authority=host,
+        target=target,
+        credentials=credentials,
+        region="us-east-1",
+        now=now,
+        expires_s=expires_s,
+    )
+
+
+def test_a_presigned_url_is_the_published_example() -> None:
+    """Amazon S3 API Reference, "Authenticating Requests: Using Query Parameters", the example."""
+    signed = presigned(
+        "GET",
+        "/test.txt",
+        AwsCredentials(KEY, SECRET),
+        now=EXAMPLES_AT,
+        expires_s=86_400,
+        host="examplebucket.s3.amazonaws.com",
+    )
+    assert signed.endswith("X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "HEAD", "DELETE"])
+@pytest.mark.parametrize("target", ["/a%20b%2B%C3%A9", "/k?versionId=1", "/k?x-amz-request-payer=requester"])
+def test_presigned_urls_are_those_of_botocore(method: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from botocore.auth import S3SigV4QueryAuth
+
+    moment = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda remove_tzinfo=True: moment.replace(tzinfo=None))
+    request = AWSRequest(method, f"https://b.example.com{target}")
+    S3SigV4QueryAuth(Credentials(KEY, SECRET, "token/+="), "s3", "us-east-1", expires=900).add_auth(request)
+    ours = presigned(
+        method,
+        target,
+        AwsCredentials(KEY, SECRET, "token/+="),
+        now=moment.timestamp(),
+        expires_s=900,
+        host="b.example.com",
+    )
+    theirs = request.url.removeprefix("https://b.example.com")
+    assert ours.partition("X-Amz-Signature=")[2] == theirs.partition("X-Amz-Signature=")[2]
+    assert sorted(ours.partition("?")[2].split("&")) == sorted(theirs.partition("?")[2].split("&"))

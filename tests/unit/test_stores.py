@@ -89,8 +89,8 @@ def test_keys_of_the_flavor_are_passed_on_and_checked() -> None:
         make_store("x", durabilty="none")
     with pytest.raises(ConfigurationError, match="no option"):
         make_store("team", region="x")
-    with pytest.raises(ConfigurationError, match="unknown scheme gs://"):
-        make_store("gs://bucket")
+    with pytest.raises(ConfigurationError, match="unknown scheme hdfs://"):
+        make_store("hdfs://bucket")
     with pytest.raises(ConfigurationError, match="known: default, team"):
         make_store("taem:x")
     with pytest.raises(ConfigurationError, match="empty"):
@@ -255,7 +255,7 @@ async def test_what_is_wrong_is_told_before_anything_is_copied(here: Path, memor
         (lambda: copy(["src/a", "./src/a"], into="dst"), "one by one"),
         (lambda: copy(["src", memory], into="dst"), "whole store"),
         (lambda: copy(["src", "team:"], into="dst"), "whole store"),
-        (lambda: copy("src", "gs://x/y"), "unknown scheme"),
+        (lambda: copy("src", "hdfs://x/y"), "unknown scheme"),
         (lambda: copy("src", "nobody:y"), "no store is called"),
         (lambda: copy("src", "dst", src_config={"durabilty": "full"}), "did you mean"),
         (lambda: copy("src", "dst", concurrency=0), "concurrency"),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from hmac import digest
 from typing import Final
+from urllib.parse import quote
 
 from entrepot.auth.aws import AwsCredentials
 
@@ -77,6 +78,42 @@ class Signer:
             )
         )
         return signed
+
+    def presign(
+        self,
+        *,
+        method: str,
+        authority: str,
+        target: str,
+        credentials: AwsCredentials,
+        region: str,
+        now: float,
+        expires_s: int,
+    ) -> str:
+        """The target with a signature in its query, good for whoever has it until `expires_s` after `now`.
+
+        The body is not covered, nor any header but `Host`. Arguments as for `sign`.
+        Source: Amazon S3 API Reference, "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)".
+        """
+        stamp = self._stamp(now)
+        day = stamp[:8]
+        scope = f"{day}/{region}/{self._service}/aws4_request"
+        path, _, given = target.partition("?")
+        parameters = {
+            "X-Amz-Algorithm": _ALGORITHM,
+            "X-Amz-Credential": f"{credentials.key}/{scope}",
+            "X-Amz-Date": stamp,
+            "X-Amz-Expires": str(expires_s),
+            "X-Amz-SignedHeaders": "host",
+        }
+        if credentials.token:
+            parameters["X-Amz-Security-Token"] = credentials.token
+        pairs = [f"{name}={quote(value, safe='-_.~')}" for name, value in parameters.items()]
+        query = canonical_query("&".join([given, *pairs] if given else pairs))
+        canonical = f"{method}\n{path}\n{query}\nhost:{authority}\n\nhost\n{UNSIGNED_PAYLOAD}"
+        to_sign = f"{_ALGORITHM}\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
+        signature = digest(self._key(credentials.secret, region, day), to_sign.encode(), "sha256").hex()
+        return f"{path}?{query}&X-Amz-Signature={signature}"
 
     def _stamp(self, now: float) -> str:
         second, stamp = self._date

@@ -16,24 +16,39 @@ from entrepot.cli.failures import DONE, EXIT_CODES, WRONG_USE, Failure
 from entrepot.cli.render import Output
 
 _HOMES: Final = {
-    "cp": "transfers",
-    "mv": "transfers",
-    "rm": "files",
-    "ls": "listings",
-    "tree": "listings",
-    "du": "listings",
-    "glob": "listings",
-    "cat": "files",
-    "stat": "files",
-    "mkdir": "files",
-    "version": "about",
+    "cp": "transfers:cp",
+    "mv": "transfers:mv",
+    "rm": "files:rm",
+    "ls": "listings:ls",
+    "tree": "listings:tree",
+    "du": "listings:du",
+    "glob": "listings:glob",
+    "cat": "files:cat",
+    "stat": "files:stat",
+    "presign": "sharing:presign",
+    "versions": "sharing:versions",
+    "mkdir": "files:mkdir",
+    "artifact-store flavor list": "flavors:list_flavors",
+    "artifact-store flavor describe": "flavors:describe",
+    "artifact-store flavor register": "flavors:register",
+    "artifact-store flavor delete": "flavors:delete",
+    "version": "about:version",
 }
-"""Where each command lives; a command line that names one imports only that module."""
+"""Where each command lives, by its words; a command line that names one imports only that module."""
 
-_HELP: Final = """Copy, list and look after artifacts on local disk, S3, and more.
+_GROUPS: Final = {
+    "artifact-store": "Artifact stores, and the flavors that there are of them.",
+    "artifact-store flavor": "The kinds of artifact store: those that come with entrepot, and your own.",
+}
+"""The groups of commands, outer ones first."""
 
-An ADDRESS is a local path, a URI (s3://bucket/key, memory://, file://), or NAME:path for a configured store; default:
-is the local store that is always there. Write ./a:b for a local file with such a name."""
+_UNCONNECTED: Final = ("version", "artifact-store flavor ")
+"""How commands begin that take no addresses."""
+
+_HELP: Final = """Copy, list and look after artifacts on local disk, S3, Google Cloud Storage, Azure, and more.
+
+An ADDRESS is a local path, a URI (s3://bucket/key, gs://, az://, memory://, file://), or NAME:path for a configured
+store; default: is the local store that is always there. Write ./a:b for a local file with such a name."""
 
 # ClickException: it lives in click or in typer, as typer's version has it, and typer exports it by its subclass only.
 _UsageFault: Final[type[Exception]] = typer.BadParameter.__mro__[2]
@@ -71,22 +86,33 @@ class _Program(_WithoutCoercion, TyperGroup):
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code."""
     words = [*arguments] or ["--help"]
-    name = words[0] if words[0] in _HOMES else ""
+    name = _longest(words, _HOMES)
+    group = "" if name else _longest(words, _GROUPS)
+    # A group alone asks what there is in it, as the program alone does.
+    incomplete = not arguments or words == group.split()
+    if words == group.split():
+        words.append("--help")
     # Rich draws help for a person only: to a pipe it is plain text, and rich is not even imported.
     drawn = "--help" in words and sys.stdout.isatty()
-    program: Any = typer.main.get_command(_app([name] if name else _HOMES, drawn=drawn))
+    names = [name] if name else [one for one in _HOMES if f"{one} ".startswith(f"{group} ".lstrip())]
+    program: Any = typer.main.get_command(_app(names, drawn=drawn))
     try:
         code = program.main(args=words, prog_name="entrepot", standalone_mode=False)
     except _UsageFault as fault:
         told = " ".join(fault.format_message().split()).removesuffix(".")  # type: ignore[attr-defined]  # ClickException's
-        see = f"see `entrepot {name} --help`" if name else "see `entrepot --help`"
-        Output().failure(Failure("WrongUse", f"{told}; {see}", "", WRONG_USE), name)
+        see = f"see `entrepot {name or group} --help`" if name or group else "see `entrepot --help`"
+        Output().failure(Failure("WrongUse", f"{told}; {see}", "", WRONG_USE), name or group)
         return WRONG_USE
     except SystemExit as ended:  # how shell completion ends
         return ended.code if isinstance(ended.code, int) else DONE
-    if not arguments:
+    if incomplete:
         return WRONG_USE
     return code if isinstance(code, int) else DONE
+
+
+def _longest(words: Sequence[str], names: Iterable[str]) -> str:
+    """The longest of the names that the words begin with, or none."""
+    return max((name for name in names if [*words[: name.count(" ") + 1]] == name.split()), key=len, default="")
 
 
 def _app(names: Iterable[str], *, drawn: bool) -> typer.Typer:
@@ -108,12 +134,27 @@ def _app(names: Iterable[str], *, drawn: bool) -> typer.Typer:
     ) -> None:
         """What comes before a command."""
 
+    groups = {"": app}
     for name in names:
-        body = getattr(import_module(f"entrepot.cli.{_HOMES[name]}"), name)
-        app.command(name, cls=_Command, context_settings={"max_content_width": 110})(
-            command(body, connects=name != "version")
+        module, _, function = _HOMES[name].partition(":")
+        body = getattr(import_module(f"entrepot.cli.{module}"), function)
+        group, _, last = name.rpartition(" ")
+        _group(group, groups).command(last, cls=_Command, context_settings={"max_content_width": 110})(
+            command(body, name=name, connects=not name.startswith(_UNCONNECTED))
         )
     return app
+
+
+def _group(name: str, groups: dict[str, typer.Typer]) -> typer.Typer:
+    """The group of that name, made with those around it when its first command comes."""
+    if name not in groups:
+        outer, _, last = name.rpartition(" ")
+        settings = {"max_content_width": 110}
+        groups[name] = typer.Typer(
+            cls=_Program, help=_GROUPS[name], rich_markup_mode=None, context_settings=settings, epilog=EXIT_CODES
+        )
+        _group(outer, groups).add_typer(groups[name], name=last)
+    return groups[name]
 
 
 def _show_version(asked: bool) -> None:

@@ -1,4 +1,4 @@
-"""Progress on a terminal: one line for the whole, one for each large file under way. The only user of rich."""
+"""Progress on a terminal: one line for the whole, one for each large file under way. This and `tables` use rich."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, get_type_hints
 
 from entrepot.cli.failures import READER_GONE, SIGNAL_BASE, Interrupted, OutputClosed, failure_of
@@ -21,11 +22,12 @@ _CHANGES: Final = frozenset({"cp", "mv", "rm"})
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def command(body: Body, *, connects: bool = True) -> Callable[..., int]:
+def command(body: Body, *, name: str = "", connects: bool = True) -> Callable[..., int]:
     """The function that typer parses for and calls: the body's parameters, and the options that commands share.
 
     body: its first parameter is the Session; a parameter annotated with a dataclass of options is a group.
-    connects: it takes addresses, and so the options of a connection.
+    name: the words that call it, where they are not the body's name. connects: it takes addresses, and so the options
+    of a connection.
     """
     hints = get_type_hints(body, include_extras=True)
     own = list(inspect.signature(body).parameters.values())[1:]
@@ -44,7 +46,7 @@ def command(body: Body, *, connects: bool = True) -> Callable[..., int]:
         connection = _taken(Connection, values) if connects else Connection()
         common = _taken(Common, values)
         arguments = {name: _taken(group, values) for name, group in groups.items()}
-        return _execute(body, {**arguments, **values}, connection, common)
+        return _execute(name or body.__name__, partial(body, **arguments, **values), connection, common)
 
     # A line of \b keeps the help formatter from filling the paragraph below it; a docstring spells it out.
     call.__doc__ = (body.__doc__ or "").replace("\\b\n", "\b\n")
@@ -70,20 +72,21 @@ def _options_of(group: type[Any]) -> list[inspect.Parameter]:
     ]
 
 
-def _execute(body: Body, arguments: dict[str, Any], connection: Connection, common: Common) -> int:
-    name = body.__name__
+def _execute(
+    name: str, work: Callable[[Session], Coroutine[Any, Any, int]], connection: Connection, common: Common
+) -> int:
     output = Output(as_json=common.as_json)
     if common.debug:
         logging.basicConfig(level=logging.DEBUG, format=_LOG_FORMAT, stream=sys.stderr)
 
-    async def work() -> int:
+    async def in_session() -> int:
         async with Session(name, output, connection) as session:
-            code = await body(session, **arguments)
+            code = await work(session)
             await output.drain(wholly=True)
             return code
 
     try:
-        return run_until_done(work)
+        return run_until_done(in_session)
     except Interrupted as interrupted:
         advice = "; nothing partial is left, repeat the command to finish" if name in _CHANGES else ""
         output.note(f"{name}: interrupted{advice}")

@@ -20,14 +20,25 @@ _CHUNK_BYTES: Final = MIB
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be done.")]
 
 
-async def cat(session: Session, addresses: Addresses) -> int:
+async def cat(
+    session: Session,
+    addresses: Addresses,
+    version: Annotated[
+        str | None, typer.Option("--version", metavar="ID", help="An older version, as `versions` lists it.")
+    ] = None,
+) -> int:
     """Write files to standard output, byte for byte."""
-    session.expect_s3(addresses)
+    if version is not None and len(addresses) != 1:
+        raise WrongUse("--version is of one file; give one address")
+    await session.expect_connection(addresses)
 
     async def show(place: Place) -> None:
-        await stream_out(session, place)
+        if version is not None:
+            await session.output.write(await place.store.read_version(place.path, version))
+        else:
+            await stream_out(session, place)
 
-    return await _for_each(session, addresses, show)
+    return await for_each(session, addresses, show)
 
 
 async def stream_out(session: Session, place: Place) -> int:
@@ -45,7 +56,7 @@ async def stat(session: Session, addresses: Addresses) -> int:
 
     --json: uri, type, and where known size_bytes, modified, etag, version, content_type, metadata, checksums, mode.
     """
-    session.expect_s3(addresses)
+    await session.expect_connection(addresses)
     shown = 0
 
     async def show(place: Place) -> None:
@@ -58,7 +69,7 @@ async def stat(session: Session, addresses: Addresses) -> int:
                 session.output.line(line)
         shown += 1
 
-    return await _for_each(session, addresses, show)
+    return await for_each(session, addresses, show)
 
 
 async def mkdir(
@@ -74,7 +85,7 @@ async def mkdir(
     A service without empty directories keeps nothing until a file is written below. --json: uri and made, false
     where nothing was to be done or --dry-run was given.
     """
-    session.expect_s3(addresses)
+    await session.expect_connection(addresses)
 
     async def make(place: Place) -> None:
         exists = await place.store.isdir(place.path)
@@ -91,7 +102,7 @@ async def mkdir(
         if not dry_run and not exists and place.store.capabilities.empty_directories is False:
             session.output.note(f"mkdir {place.shown}: this service keeps no empty directories; nothing was written")
 
-    return await _for_each(session, addresses, make)
+    return await for_each(session, addresses, make)
 
 
 def _check_parent(place: Place) -> None:
@@ -117,7 +128,7 @@ async def rm(
 
     --json: one object an address: address, files, size_bytes, dry_run; with --dry-run also one object a file (uri).
     """
-    session.expect_s3(addresses)
+    await session.expect_connection(addresses)
     removed = removed_bytes = 0
 
     async def remove(place: Place) -> None:
@@ -128,7 +139,7 @@ async def rm(
             fields = {"files": files, "size_bytes": size_bytes, "dry_run": dry_run}
             session.output.value({"address": place.shown, **fields})
 
-    code = await _for_each(session, addresses, remove, in_parent=True)
+    code = await for_each(session, addresses, remove, in_parent=True)
     if not session.output.as_json and (removed or code == DONE):
         verb = "would remove" if dry_run else "removed"
         session.output.line(f"{verb} {counted(removed, 'file')}, {human_size(removed_bytes)}")
@@ -191,7 +202,7 @@ def _show_removal(session: Session, place: Place, uri: str) -> None:
         session.output.line(f"would remove {place.child(relative) if relative else place.shown}")
 
 
-async def _for_each(
+async def for_each(
     session: Session, addresses: list[str], work: Callable[[Place], Awaitable[None]], *, in_parent: bool = False
 ) -> int:
     """The work on each address in turn; one that fails does not keep the others from being done."""

@@ -40,7 +40,7 @@ async def ls(
     by paths relative to ADDRESS. --json: per entry name, uri, type (file or
     directory), and where known size_bytes, modified, etag, content_type, checksums, mode.
     """
-    session.expect_s3([address])
+    await session.expect_connection([address])
     output = session.output
     human = _shows_human(session, human=human, exact=exact)
     place = await session.place(address)
@@ -78,7 +78,7 @@ async def tree(
 
     --json: per entry name, uri, type and level (1 for what is directly in ADDRESS).
     """
-    session.expect_s3([address])
+    await session.expect_connection([address])
     deepest = parsed_count("--depth", depth)
     place = await session.place(address)
     await place.store.listdir(place.path)  # walk passes over a directory that cannot be listed, the first one too
@@ -161,7 +161,7 @@ async def du(
     --json: per line name, uri, size_bytes, files and total (true for the sum of an address).
     """
     wanted = addresses or ["."]
-    session.expect_s3(wanted)
+    await session.expect_connection(wanted)
     human = _shows_human(session, human=human, exact=exact)
     for address in wanted:
         try:
@@ -207,7 +207,7 @@ async def glob(
     What is found has the form of PATTERN, so that it can be given to other commands. Nothing found is exit code 1.
     --json: address and uri.
     """
-    session.expect_s3([pattern])
+    await session.expect_connection([pattern])
     magic = _MAGIC.search(pattern, pattern.find("://") + 1)
     base = pattern[: magic.start()] if magic else pattern
     # The literal part ends at a whole segment: `s3://bucket/runs/` of `s3://bucket/runs/1*`, `name:` of `name:*`.

@@ -16,7 +16,7 @@ import typer
 
 from entrepot.cli.failures import WrongUse
 
-CONNECTION_PANEL: Final = "S3 (the standard AWS_* variables work by themselves)"
+CONNECTION_PANEL: Final = "Services (the standard AWS_*, GOOGLE_* and AZURE_* variables work by themselves)"
 OUTPUT_PANEL: Final = "Output"
 
 # Arguments are told by the usage line and the command's description; a list of them would only repeat their types.
@@ -37,20 +37,20 @@ class Common:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How s3:// addresses are reached."""
+    """How addresses at a service are reached."""
 
     endpoint_url: Annotated[
         str | None,
         typer.Option(
             "--endpoint-url",
             metavar="URL",
-            help="Another service than AWS, such as MinIO; or AWS_ENDPOINT_URL.",
+            help="Another service than the cloud's own, such as MinIO or an emulator.",
             rich_help_panel=CONNECTION_PANEL,
         ),
     ] = None
     region: Annotated[
         str | None,
-        typer.Option("--region", metavar="NAME", help="The bucket's region.", rich_help_panel=CONNECTION_PANEL),
+        typer.Option("--region", metavar="NAME", help="The bucket's region (S3).", rich_help_panel=CONNECTION_PANEL),
     ] = None
     profile: Annotated[
         str | None,
@@ -70,7 +70,7 @@ class Connection:
         typer.Option(
             "--addressing",
             metavar="auto|path|virtual",
-            help="Where the bucket's name goes in a request.",
+            help="Where the bucket's name goes in a request (S3).",
             rich_help_panel=CONNECTION_PANEL,
         ),
     ] = None
@@ -87,13 +87,22 @@ class Connection:
         typer.Option(
             "--client",
             metavar="wire|sdk",
-            help="Our own requests (the default), or the AWS SDK's.",
+            help="Our own requests (the default), or the SDK's.",
+            rich_help_panel=CONNECTION_PANEL,
+        ),
+    ] = None
+    config: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--config",
+            metavar="KEY=VALUE",
+            help="Any other key of a flavor's configuration; repeat it for several. Secrets belong in variables.",
             rich_help_panel=CONNECTION_PANEL,
         ),
     ] = None
 
-    def configuration(self) -> dict[str, Any]:
-        """The keys of the s3 flavor that were given."""
+    def configuration(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """The keys of configuration that were given, and by which option each was. Raises WrongUse."""
         chosen("--addressing", self.addressing, ("auto", "path", "virtual"))
         chosen("--client", self.client, ("wire", "sdk"))
         given = {
@@ -105,7 +114,16 @@ class Connection:
             "allow_http": self.allow_http or None,
             "client": self.client,
         }
-        return {key: value for key, value in given.items() if value is not None}
+        values: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        options = {key: f"--{'addressing' if key == 'addressing_style' else key.replace('_', '-')}" for key in values}
+        for pair in self.config or ():
+            key, separator, value = pair.partition("=")
+            if not separator or not key:
+                raise WrongUse("--config: give KEY=VALUE")
+            if key == "path" or key in values:
+                raise WrongUse(f"--config {key}: it is given already")
+            values[key], options[key] = value, f"--config {key}"
+        return values, options
 
 
 def chosen(option: str, value: str | None, among: Collection[str]) -> str | None:
@@ -129,6 +147,18 @@ def parsed_bytes(option: str, text: str | None) -> int | None:
     if found is None:
         raise WrongUse(f"{option} {text}: give a size, such as 256MiB")
     return int(float(found[1]) * 1024 ** _POWERS[found[2].upper()])
+
+
+_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def parsed_seconds(option: str, text: str, *, most: int) -> int:
+    """`15m`, `12h`, `7d` or a number of seconds. Raises WrongUse."""
+    found = re.fullmatch(r"(\d{1,9})([smhd]?)", text.strip(), re.ASCII)
+    seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
+    if not 1 <= seconds <= most:
+        raise WrongUse(f"{option} {text}: give a time of at most {most // 86_400} days, such as 15m, 12h or 7d")
+    return seconds
 
 
 def parsed_count(option: str, text: str | None, *, least: int = 1, most: int | None = None) -> int | None:

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
@@ -56,6 +56,18 @@ class Output:
         # A lone surrogate (a name that is not UTF-8) comes out as \udcXX, which is JSON's own way to write it.
         text = json.dumps(value, ensure_ascii=False, default=_jsonable)
         self._waiting += text.encode("utf-8", "backslashreplace") + b"\n"
+
+    async def table(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table: drawn on a terminal; for a pipe, one line a row, its columns padded by two spaces or more."""
+        if self.to_terminal:
+            from entrepot.cli.tables import drawn_table
+
+            await self.drain(wholly=True)
+            await self.write(drawn_table(titles, rows).encode("utf-8", "backslashreplace"))
+            return
+        widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+        for row in (titles, *rows):
+            self.line("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
     async def drain(self, *, wholly: bool = False) -> None:
         """Write what waits, if it is much, or `wholly`; a terminal gets it at once."""
@@ -201,6 +213,11 @@ def stat_lines(stat: FileStat) -> list[str]:
             rows.append((name.replace("_", " "), str(field)))
     width = max(len(name) for name, _ in rows)
     return [f"{name + ':':<{width + 1}} {text}" for name, text in rows]
+
+
+def version_line(stat: FileStat, shown: str) -> str:
+    """One version for people: its id, size, time, and the file as typed."""
+    return f"{stat.version or '-'}  {stat.size_bytes:>12}  {shown_time(stat.modified)}  {shown}"
 
 
 def _jsonable(value: object) -> Any:

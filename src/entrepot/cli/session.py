@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,7 @@ from entrepot.cli.render import Output
 from entrepot.contract import BaseArtifactStore
 from entrepot.errors import FATAL, ContainerNotFound, NoSpace, StoreError
 from entrepot.paths import scheme_of
+from entrepot.registry import flavor_of_scheme
 from entrepot.stores import locate, make_store
 
 STREAM: Final = "-"
@@ -76,7 +78,7 @@ class Session:
 
     def __init__(self, command: str, output: Output, connection: Connection) -> None:
         self.command, self.output = command, output
-        self._configuration = connection.configuration()
+        self._configuration, self._options = connection.configuration()
         self._stores = AsyncExitStack()
         self._open: list[BaseArtifactStore] = []
         self._address = ""
@@ -102,20 +104,26 @@ class Session:
         if not address:
             raise WrongUse("an address is empty; give a path, a URI, or NAME:path")
         self._address = address
-        configuration = self._configuration if scheme_of(address) == "s3" else {}
         if in_parent and (link := await to_thread.run_sync(_link_at, address)) is not None:
             # What goes is the link itself, and not what it leads to.
             directory, name = os.path.split(link)
             return Place(address, await self._opened(make_store(Path(directory or os.curdir))), name)
         # In a thread: the first use of a flavor imports it, the first use of `default:` may wait for a lock.
         store, path = await to_thread.run_sync(
-            partial(locate, address, as_directory=as_directory, **configuration), abandon_on_cancel=True
+            partial(self._located, address, as_directory=as_directory), abandon_on_cancel=True
         )
         if in_parent and store.is_local and not path and not is_named(address):
             directory, name = os.path.split(store.path)
             if name:
                 store, path = make_store(Path(directory)), name
         return Place(address, await self._opened(store), path.removesuffix("/"))
+
+    def _located(self, address: str, *, as_directory: bool) -> tuple[BaseArtifactStore, str]:
+        """The store with those options of the connection that its flavor takes; a configured store has its own."""
+        scheme = scheme_of(address)
+        known = _keys_of({scheme}) if self._configuration and scheme not in (None, "file") else frozenset()
+        given = {key: value for key, value in self._configuration.items() if key in known}
+        return locate(address, as_directory=as_directory, **given)
 
     async def _opened(self, store: BaseArtifactStore) -> BaseArtifactStore:
         """The store, or one at the same place that is open already, so that both share their connections."""
@@ -126,11 +134,17 @@ class Session:
         self._open.append(await self._stores.enter_async_context(store))
         return store
 
-    def expect_s3(self, addresses: Iterable[str]) -> None:
-        """Refuse options of the connection where no address is reached over one."""
-        if self._configuration and not any(scheme_of(address) == "s3" for address in addresses):
-            option = "--" + next(iter(self._configuration)).replace("_", "-")
-            raise WrongUse(f"{option} is for s3:// addresses; leave it out")
+    async def expect_connection(self, addresses: Iterable[str]) -> None:
+        """Refuse options of the connection that the flavor of no address has a use for."""
+        if not self._options:
+            return
+        schemes = {scheme for address in addresses if (scheme := scheme_of(address)) not in (None, "file")}
+        known = await to_thread.run_sync(_keys_of, schemes, abandon_on_cancel=True)
+        for key, option in self._options.items():
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"; did you mean {near[0]}?" if near and option.startswith("--config") else "; leave it out"
+                raise WrongUse(f"{option} is for none of these addresses{hint}")
 
     def give_up(self, error: BaseException, remaining: Sequence[Sequence[str]]) -> bool:
         """Whether all that remains would meet the same error; then it says so. remaining: each item's addresses."""
@@ -147,6 +161,11 @@ class Session:
         self.output.failure(failure, self.command)
         if self.output.as_json:
             self.output.value({"error": failure.to_json()})
+
+
+def _keys_of(schemes: Iterable[str | None]) -> frozenset[str]:
+    """The configuration's keys of the flavors for these schemes; imports them."""
+    return frozenset(key for one in schemes for key in flavor_of_scheme(one or "").load().configuration_keys())
 
 
 def _would_meet(error: BaseException, addresses: Sequence[str]) -> bool:

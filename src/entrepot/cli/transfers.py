@@ -135,7 +135,7 @@ async def cp(
         )
     )
     sources, target = _sources_and_target([*(sources or []), target], into)
-    session.expect_s3([*sources, target])
+    await session.expect_connection([*sources, target])
     if STREAM in sources or target == STREAM:
         return await _stream(session, sources, target, into=into, options=options)
     return await _Transfer(session, options, "copy", "copied").run(sources, target, into=into)
@@ -172,7 +172,7 @@ async def mv(
         )
     )
     sources, target = _sources_and_target([*(sources or []), target], into)
-    session.expect_s3([*sources, target])
+    await session.expect_connection([*sources, target])
     if STREAM in (*sources, target):
         raise WrongUse("a stream cannot be moved; use cp")
     return await _Transfer(session, options, "move", "moved").run(sources, target, into=into)

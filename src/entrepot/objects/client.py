@@ -48,6 +48,8 @@ class ObjectClient(ABC):
     limits: Limits
     capabilities: Capabilities
     """As known now; the store replaces unknowns after probing."""
+    directories_may_outlive_files: bool = False
+    """Whether a directory may go on being listed once all its keys are deleted, as over a file system."""
 
     @abstractmethod
     async def head(self, key: str, *, version: str | None = None) -> ObjectStat:

@@ -57,6 +57,7 @@ class Probes:
             "content_type": _Trial.keeps_content_type,
             "empty_directories": _Trial.keeps_markers,
             "etags": _Trial.tells_etags,
+            "versions": _Trial.lists_versions,
         }
         unknown = [one.name for one in fields(known) if getattr(known, one.name) is None]
         for name in unknown:
@@ -117,6 +118,13 @@ class _Trial:
     async def tells_etags(self) -> bool:
         await self._client.put(self._key, _CONTENT)
         return (await self._client.head(self._key)).etag is not None
+
+    async def lists_versions(self) -> bool:
+        try:
+            await self._client.list_versions(self._key)
+        except UnsupportedOperation:
+            return False
+        return True
 
     async def keeps_markers(self) -> bool:
         return await keeps_marker(self._client, self._key)

@@ -7,7 +7,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn, get_args
 
 from entrepot.contract import BaseArtifactStore
 from entrepot.errors import (
@@ -17,6 +17,7 @@ from entrepot.errors import (
     NotFound,
     PreconditionFailed,
     StoreError,
+    UnsupportedOperation,
 )
 from entrepot.models import (
     ByteRange,
@@ -24,6 +25,7 @@ from entrepot.models import (
     FileStat,
     Limits,
     ObjectStat,
+    PresignMethod,
 )
 from entrepot.objects.client import ObjectClient
 from entrepot.objects.listing import Listing, file_stat
@@ -32,6 +34,9 @@ from entrepot.objects.streams import ObjectReader
 from entrepot.objects.uploads import AbandonedUploads
 from entrepot.paths import Root, StrPath, path_text, printable
 from entrepot.patterns import GlobPattern
+
+_PRESIGN_MAX_S: Final = 7 * 24 * 3_600
+"""What S3 and GCS allow at most; longer ones of Azure are refused, too, so that the flavors do not differ."""
 
 
 class ReadableObjectStore(BaseArtifactStore):
@@ -225,6 +230,35 @@ class ReadableObjectStore(BaseArtifactStore):
         except NotFound as error:
             await self._raise_miss(relative, "read_range", error)
         return data if isinstance(data, bytes) else bytes(data)
+
+    # ---- where the service has them -------------------------------------------------------------------
+
+    async def presign(self, path: StrPath, method: PresignMethod = "GET", expires_s: int = 3_600) -> str:
+        relative, key = self._file(path, "presign")
+        uri = self._uri(relative)
+        if method not in get_args(PresignMethod):
+            raise ValueError(f"method must be one of {', '.join(get_args(PresignMethod))}, not {method!r}")
+        if not 1 <= expires_s <= _PRESIGN_MAX_S:
+            raise ValueError(f"expires_s must be from 1 to {_PRESIGN_MAX_S:,} (seven days), not {expires_s}")
+        if not self.capabilities.presign:
+            raise UnsupportedOperation("this service has no presigned URLs", operation="presign", uri=uri)
+        return await self.client.presign(key, method, expires_s)
+
+    async def list_versions(self, path: StrPath) -> list[FileStat]:
+        relative, key = self._file(path, "list_versions")
+        uri = self._uri(relative)
+        await self._require_versions("list_versions", uri)
+        return [file_stat(one, uri) for one in await self.client.list_versions(key)]
+
+    async def read_version(self, path: StrPath, version: str) -> bytes:
+        relative, key = self._file(path, "read_version")
+        await self._require_versions("read_version", self._uri(relative))
+        data = (await self.client.get(key, version=version)).data
+        return data if isinstance(data, bytes) else bytes(data)
+
+    async def _require_versions(self, operation: str, uri: str) -> None:
+        if not (await self._probes.settle(self.client, self._root, ("versions",))).versions:
+            raise UnsupportedOperation("this service keeps no versions", operation=operation, uri=uri)
 
     async def _require_etag(self, key: str, if_match: str | None) -> None:
         found = await self.client.head(key)

@@ -93,6 +93,8 @@ async def remove_tree(listing: Listing, path: str, operation: str) -> bool:
     for number in range(_MAX_PASSES):
         done = await _removal_pass(listing, prefix, markers_singly=number > 0)
         if not done.listed:
+            if number > 0 and listing.client.directories_may_outlive_files:
+                await _remove_hollow(listing, prefix)
             return number > 0
         # What was listed twice alike after deletes that were answered well is kept by the service.
         if len(done.failures) == done.listed or (number > 1 and done.same_keys(before)):
@@ -213,6 +215,27 @@ async def remove_markers(listing: Listing, prefix: str) -> None:
             markers += [found.key for found in page.objects if found.key.endswith("/") and not found.size_bytes]
     for marker in reversed(markers):
         await listing.client.delete(marker)
+    if listing.client.directories_may_outlive_files:
+        await _remove_hollow(listing, prefix)
+
+
+async def _remove_hollow(listing: Listing, prefix: str) -> None:
+    """Remove directories that are still listed although no key is in them. Requests: 1, and 2 for each of them.
+
+    A batch of deletes leaves them on services that have directories; a single delete of a directory's name ends it
+    while it is empty, and is no error where it is not there.
+    """
+    client = listing.client
+    found = [prefix]
+    for above in found:  # grows while it is walked: what is deeper comes later
+        async with aclosing(listing.pages(above, delimiter="/")) as pages:
+            async for page in pages:
+                if any(one.key != above for one in page.objects):
+                    return  # somebody writes here again
+                found += page.prefixes
+    for hollow in reversed(found):
+        if hollow and hollow != listing.prefix_of(""):
+            await client.delete(hollow)
 
 
 async def _verify_copies(listing: Listing, target: str, copied: dict[str, int]) -> None:

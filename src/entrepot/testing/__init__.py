@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from entrepot.testing.azurite import AzuriteServer, azurite_blob
+    from entrepot.testing.cancelling import CancellationContract
     from entrepot.testing.clients import ObjectClientContract
     from entrepot.testing.contract import ArtifactStoreContract
+    from entrepot.testing.forking import ProcessContract
     from entrepot.testing.hooks import AzureHooks, FolderHooks, S3Hooks
+    from entrepot.testing.machine import StoreModelContract
     from entrepot.testing.parity import BlockingStoreContract
     from entrepot.testing.raw_azure import RawAzure
     from entrepot.testing.raw_s3 import RawS3
@@ -26,12 +29,15 @@ _HOMES = {
     "AzureHooks": "hooks",
     "AzuriteServer": "azurite",
     "BlockingStoreContract": "parity",
+    "CancellationContract": "cancelling",
     "FolderHooks": "hooks",
     "ObjectClientContract": "clients",
+    "ProcessContract": "forking",
     "RawAzure": "raw_azure",
     "RawS3": "raw_s3",
     "S3Hooks": "hooks",
     "Server": "servers",
+    "StoreModelContract": "machine",
     "azurite_blob": "azurite",
     "juicefs_gateway": "servers",
     "moto_s3": "servers",
@@ -43,12 +49,15 @@ __all__ = [
     "AzureHooks",
     "AzuriteServer",
     "BlockingStoreContract",
+    "CancellationContract",
     "FolderHooks",
     "ObjectClientContract",
+    "ProcessContract",
     "RawAzure",
     "RawS3",
     "S3Hooks",
     "Server",
+    "StoreModelContract",
     "azurite_blob",
     "juicefs_gateway",
     "moto_s3",
@@ -57,16 +66,22 @@ __all__ = [
 
 _RULES = (
     "bulk",
+    "cancelling",
     "client_rules",
     "clients",
     "committing",
+    "declaring",
     "lifecycle",
     "listing",
+    "machine",
     "moving",
     "naming",
+    "parity",
+    "forking",
     "reading",
     "removing",
     "rules",
+    "sharing",
     "uploads",
     "writing",
 )

@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from entrepot.contract import BaseArtifactStore
 
 
-class LifecycleRules(StoreRules):
-    """What a store is beside its files."""
-
-    # ---- closing and loops ---------------------------------------------------------------------------------
+class UseRules(StoreRules):
+    """What holds of a store beside its files, through both faces."""
 
     async def test_a_store_can_be_closed_twice_and_used_after(self, store: BaseArtifactStore) -> None:
         await store.write_bytes("f", b"one")
@@ -39,6 +37,43 @@ class LifecycleRules(StoreRules):
             await store.write_bytes("g", b"two")
         assert await store.read_bytes("g") == b"two"
         await store.close()
+
+    async def test_many_operations_at_once(self, store: BaseArtifactStore) -> None:
+        wrong: list[int] = []
+
+        async def write_and_read(number: int) -> None:
+            data = b"%d" % number
+            await store.write_bytes(f"many/{number}", data)
+            if await store.read_bytes(f"many/{number}") != data:
+                wrong.append(number)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(100):
+                tasks.start_soon(write_and_read, number)
+        assert wrong == []
+        assert len(await store.listdir("many")) == 100
+
+    async def test_no_secret_is_shown(self, store: BaseArtifactStore) -> None:
+        with pytest.raises(NotFound) as caught:
+            await store.read_bytes("missing")
+        shown = [repr(store), str(store), json.dumps(store.describe(), default=str), str(caught.value)]
+        shown += [repr(caught.value), repr(vars(caught.value)), repr(store.config), str(store.config)]
+        for secret in self.secret_texts:
+            assert [text for text in shown if secret in text] == []
+        assert store.path in repr(store)
+
+    async def test_errors_survive_pickling(self, store: BaseArtifactStore) -> None:
+        with pytest.raises(NotFound) as caught:
+            await store.stat("missing")
+        again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  # packed here
+        assert type(again) is type(caught.value)
+        assert (str(again), again.uri, again.errno) == (str(caught.value), caught.value.uri, caught.value.errno)
+
+
+class LifecycleRules(UseRules):
+    """What a store is beside its files."""
+
+    # ---- closing and loops ---------------------------------------------------------------------------------
 
     async def test_two_loops_in_two_threads_share_one_store(self, store: BaseArtifactStore) -> None:
         async def work(name: str) -> list[bytes]:
@@ -80,21 +115,6 @@ class LifecycleRules(StoreRules):
         await store.close()
         await anyio.lowlevel.checkpoint()
         assert {task for task in asyncio.all_tasks() - before if not task.done()} == set()
-
-    async def test_many_operations_at_once(self, store: BaseArtifactStore) -> None:
-        wrong: list[int] = []
-
-        async def write_and_read(number: int) -> None:
-            data = b"%d" % number
-            await store.write_bytes(f"many/{number}", data)
-            if await store.read_bytes(f"many/{number}") != data:
-                wrong.append(number)
-
-        async with anyio.create_task_group() as tasks:
-            for number in range(100):
-                tasks.start_soon(write_and_read, number)
-        assert wrong == []
-        assert len(await store.listdir("many")) == 100
 
     @pytest.mark.parametrize("turns", [1, 3, 10])
     async def test_a_cancelled_operation_leaves_the_store_usable(self, store: BaseArtifactStore, turns: int) -> None:
@@ -139,22 +159,6 @@ class LifecycleRules(StoreRules):
             assert await again.read_bytes("f") == b"content"
         finally:
             await again.close()
-
-    async def test_no_secret_is_shown(self, store: BaseArtifactStore) -> None:
-        with pytest.raises(NotFound) as caught:
-            await store.read_bytes("missing")
-        shown = [repr(store), str(store), json.dumps(store.describe(), default=str), str(caught.value)]
-        shown += [repr(caught.value), repr(vars(caught.value)), repr(store.config), str(store.config)]
-        for secret in self.secret_texts:
-            assert [text for text in shown if secret in text] == []
-        assert store.path in repr(store)
-
-    async def test_errors_survive_pickling(self, store: BaseArtifactStore) -> None:
-        with pytest.raises(NotFound) as caught:
-            await store.stat("missing")
-        again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  # packed here
-        assert type(again) is type(caught.value)
-        assert (str(again), again.uri, again.errno) == (str(caught.value), caught.value.uri, caught.value.errno)
 
     # ---- configuration -------------------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ class ListingRules(StoreRules):
         assert await store.listdir("b/") == [".conf", "c", "x.txt", "y.bin"]
         assert await store.listdir(self.uri(store, "b/c")) == ["deep.txt", "deeper"]
 
-    @pytest.mark.parametrize("path", ["missing", "missing/x", "bo", "b/cc"])
+    @pytest.mark.parametrize("path", ["missing", "missing/x", "bo", "b/cc", "a.txt/below", "b/x.txt/below/it"])
     async def test_listing_a_missing_directory_is_not_found(self, store: BaseArtifactStore, path: str) -> None:
         await self.fill(store, TREE)
         with pytest.raises(NotFound) as caught:
@@ -181,7 +181,7 @@ class ListingRules(StoreRules):
                 break
         assert await store.exists("b/x.txt")
 
-    @pytest.mark.parametrize(("top", "kind"), [("missing", NotFound), ("a.txt", NotADirectory)])
+    @pytest.mark.parametrize(("top", "kind"), [("missing", NotFound), ("a.txt", NotADirectory), ("a.txt/x", NotFound)])
     async def test_a_walk_of_no_directory_yields_nothing_and_tells_onerror(
         self, store: BaseArtifactStore, top: str, kind: type[StoreError]
     ) -> None:

@@ -48,6 +48,11 @@ class RawS3:
         """Make the bucket."""
         self._ask("PUT", "")
 
+    def keep_versions(self) -> None:
+        """Have the bucket keep the versions of its objects from now on."""
+        body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+        self._ask("PUT", "", query={"versioning": ""}, body=body)
+
     def put(self, key: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Write one object."""
         self._ask("PUT", key, body=data, headers=headers)

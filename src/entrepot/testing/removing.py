@@ -170,6 +170,15 @@ class RemovingRules(StoreRules):
         assert not await store.exists("up/dir")
         assert not await store.isdir("up/dir/sub")
 
+    async def test_a_removed_tree_is_told_by_no_listing(self, store: BaseArtifactStore) -> None:
+        await self.fill(store, ["gone/f", "gone/sub/deep/f", "gone/sub/g", "kept/f"])
+        await store.rmtree("gone")
+        assert await store.listdir("") == ["kept"]
+        assert set(await self.scanned(store, recursive=False)) == {"kept"}
+        await self.fill(store, ["kept/sub/deep/f"])
+        await store.rmtree("kept/sub")
+        assert await store.listdir("kept") == ["f"]
+
     async def test_rmtree_takes_empty_directories_too(self, store: BaseArtifactStore) -> None:
         await self.fill(store, ["dir/f"])
         await store.makedirs("dir/empty/er")

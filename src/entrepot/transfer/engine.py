@@ -60,7 +60,7 @@ from entrepot.transfer.ports import LinkedSink, LinkedSource, Sink, Source
 from entrepot.transfer.removal import remove_directories, remove_source
 from entrepot.transfer.report import CopyReport, FailedItem, Ledger
 from entrepot.transfer.schedule import LARGE_AT_ONCE, Backlog, WriteWhole, first_error
-from entrepot.transfer.verify import SIZE, chain, require_size, require_written, strongest
+from entrepot.transfer.verify import SIZE, Verdict, chain, require_equal, require_size, require_written, strongest
 from entrepot.transfer.whole import Carried
 
 __all__ = ["CopyOptions", "CopyReport", "FailedItem", "copy_between"]
@@ -350,19 +350,21 @@ class _Copy:
             self._emit(Started(file))
             written, read = await move_in_parts(route, file, self._carried.options(file.source, told), tell)
             require_written(file.source, written)
+            if self._options.verify:
+                require_equal(file.source.checksums, written.checksums, uri=file.source.uri)
         except StoreError as error:
             stage: _Stage = "read" if error.uri == file.source.uri else "write"
             self._fail(file, error, stage, told_bytes=told_bytes)
             return
-        method: str | None = SIZE
+        verdict = Verdict(SIZE)
         if self._options.verify:
-            method = chain(
+            verdict = chain(
                 read,
                 strongest(written.checksums),
                 read_locally=self._source.is_local,
                 written_locally=self._sink.is_local,
             )
-        await self._settle(whole.Outcomes(copied=[(file, method)]), told_bytes=told_bytes)
+        await self._settle(whole.Outcomes(copied=[(file, verdict)]), told_bytes=told_bytes)
 
     async def _make_directories(self, job: MakeDirectories) -> None:
         for path in job.paths:
@@ -390,8 +392,8 @@ class _Copy:
         """Enter what became of a batch, and remove sources that are to move."""
         if outcomes.copied:
             self._errors_in_a_row = 0
-            for file, method in outcomes.copied:
-                self._ledger.copied(file.source.size_bytes, method, file.source.uri)
+            for file, verdict in outcomes.copied:
+                self._ledger.copied(file.source.size_bytes, verdict, file.source.uri)
                 self._copied.append(file)
             self._copied_told_bytes += told_bytes
             now = time.monotonic()
@@ -401,10 +403,10 @@ class _Copy:
         for file, error in outcomes.failed:
             self._fail(file, error, "write")
         if self._options.delete_source:
-            for file, method in outcomes.copied:
+            for file, verdict in outcomes.copied:
                 try:
                     await remove_source(
-                        self._source, self._sink, file, verified=method is not None, native=self._native
+                        self._source, self._sink, file, verified=verdict.method is not None, native=self._native
                     )
                 except StoreError as error:
                     self._fail(file, error, "remove")

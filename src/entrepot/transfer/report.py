@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from entrepot.errors import StoreError
+from entrepot.transfer.verify import Verdict
 
 UNVERIFIED_NAMED: Final = 100
 """How many files without a checksum are named in a report; the others are counted."""
@@ -35,7 +36,7 @@ class FailedItem:
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedFile:
-    """A file whose sizes are equal, but that no checksum vouches for. uri: of the source."""
+    """A file whose sizes are equal, but that no checksum vouches for on all of its way. uri: of the source."""
 
     uri: str
     why: str
@@ -120,17 +121,16 @@ class Ledger:
     unverified: list[UnverifiedFile] = field(default_factory=list)
     unverified_files: int = 0
 
-    def copied(self, size_bytes: int, method: str | None, uri: str) -> None:
-        """One more file. method: how it was verified, None where only its size was compared."""
+    def copied(self, size_bytes: int, verdict: Verdict, uri: str) -> None:
+        """One more file, and how it was verified."""
         self.files += 1
         self.size_bytes += size_bytes
-        if method is not None:
-            self.verified[method] += 1
+        if verdict.method is not None:
+            self.verified[verdict.method] += 1
             return
         self.unverified_files += 1
         if len(self.unverified) < UNVERIFIED_NAMED:
-            why = "the service vouches for no checksum of it; the sizes are equal"
-            self.unverified.append(UnverifiedFile(uri, why))
+            self.unverified.append(UnverifiedFile(uri, verdict.why))
 
     def report(self, seconds: float, *, dry_run: bool = False) -> CopyReport:
         """The totals as they are now."""

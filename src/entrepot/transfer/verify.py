@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from entrepot.errors import ChecksumMismatch, SourceChanged
@@ -29,19 +30,33 @@ def _rank(name: str) -> tuple[int, str]:
     return (STRENGTH.index(name) if name in STRENGTH else len(STRENGTH), name)
 
 
-def chain(read: str | None, written: str | None, *, read_locally: bool, written_locally: bool) -> str | None:
-    """How a file was verified from its source to its target: a checksum's name, `size` on one machine, else None.
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a file was verified from its source to its target. method: a checksum's name, `size` on one machine,
+    `server-side`; None where on some leg of its way only sizes were compared, and `why` says on which.
+    """
+
+    method: str | None
+    why: str = ""
+
+
+def chain(read: str | None, written: str | None, *, read_locally: bool, written_locally: bool) -> Verdict:
+    """The verdict on a file whose bytes passed through this process.
 
     read, written: the checksum that was compared on each leg. A leg without a network needs none; where both legs
     have one, the weaker name is told.
     """
     if read and written:
-        return max(read, written, key=_rank)
+        return Verdict(max(read, written, key=_rank))
     if written:
-        return written if read_locally else None
+        why = f"its source vouches for no checksum; what was read is what was written, by {written}"
+        return Verdict(written) if read_locally else Verdict(None, why)
     if read:
-        return read if written_locally else None
-    return SIZE if read_locally and written_locally else None
+        why = f"its target vouches for no checksum; what was read is what the source has, by {read}"
+        return Verdict(read) if written_locally else Verdict(None, why)
+    if read_locally and written_locally:
+        return Verdict(SIZE)
+    return Verdict(None, "no service vouches for a checksum of it; the sizes are equal")
 
 
 def require_equal(read: Mapping[str, str], written: Mapping[str, str], *, uri: str) -> None:

@@ -11,7 +11,16 @@ from entrepot.models import CopyItem, FileData, FileStat, WriteItem, WriteOption
 from entrepot.transfer.parts import Route
 from entrepot.transfer.plan import CopyOptions, MoveWhole, PlannedFile
 from entrepot.transfer.ports import Sink, Source
-from entrepot.transfer.verify import SERVER_SIDE, SIZE, chain, require_equal, require_size, require_written, strongest
+from entrepot.transfer.verify import (
+    SERVER_SIDE,
+    SIZE,
+    Verdict,
+    chain,
+    require_equal,
+    require_size,
+    require_written,
+    strongest,
+)
 
 _LATEST_S = 253_402_300_799.0
 """The end of the year 9999: no file's time lies after it."""
@@ -21,7 +30,7 @@ _LATEST_S = 253_402_300_799.0
 class Outcomes:
     """What became of one batch. copied: file, and how it was verified. failed: file, error, and whether by the read."""
 
-    copied: list[tuple[PlannedFile, str | None]] = field(default_factory=list)
+    copied: list[tuple[PlannedFile, Verdict]] = field(default_factory=list)
     failed: list[tuple[PlannedFile, StoreError]] = field(default_factory=list)
 
 
@@ -122,15 +131,15 @@ async def write_whole(route: Route, carried: Carried, files: Sequence[tuple[Plan
             continue
         try:
             require_written(file.source, result)
-            method: str | None = SIZE
+            verdict = Verdict(SIZE)
             if route.verify:
                 read, written = data.stat.checksums, result.checksums
                 require_equal(read, written, uri=file.source.uri)
-                method = chain(strongest(read), strongest(written), read_locally=from_disk, written_locally=to_disk)
+                verdict = chain(strongest(read), strongest(written), read_locally=from_disk, written_locally=to_disk)
         except StoreError as error:
             outcomes.failed.append((file, error))
         else:
-            outcomes.copied.append((file, method))
+            outcomes.copied.append((file, verdict))
     return outcomes
 
 
@@ -159,7 +168,7 @@ async def copy_natively(route: Route, carried: Carried, files: Sequence[PlannedF
             outcomes.failed.append((file, error))
         else:
             method = strongest(result.checksums) if route.verify else None
-            outcomes.copied.append((file, method or (SIZE if local else SERVER_SIDE)))
+            outcomes.copied.append((file, Verdict(method or (SIZE if local else SERVER_SIDE))))
     return outcomes
 
 

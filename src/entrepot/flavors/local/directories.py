@@ -336,6 +336,19 @@ class Tree:
             raise
         return here
 
+    def open_to_list(self, key: str) -> Directory:
+        """As `open`, but what lies below a file is not there: FileNotFoundError."""
+        try:
+            return self.open(key)
+        except NotADirectoryError:
+            parent, _ = split_key(key)
+            if parent:
+                try:
+                    self.open(parent).close()
+                except NotADirectoryError:
+                    raise failure(errno.ENOENT) from None
+            raise
+
     def make(self, key: str, *, durable: bool) -> tuple[Directory, bool]:
         """The directory of that key, open, and whether it is new; it and its parents are made where they are missing.
 

@@ -52,7 +52,7 @@ def _is_junction(entry: os.DirEntry[str]) -> bool:
 
 def list_names(tree: Tree, key: str) -> list[str]:
     """What `listdir` returns: names of files and directories, sorted as plain names."""
-    with tree.open(key) as directory:
+    with tree.open_to_list(key) as directory:
         return sorted(shown(name.removesuffix("/")) for name in read_names(directory))
 
 
@@ -81,7 +81,7 @@ class Scan:
         found: list[FileStat] = []
         if self._top is not None:
             key, self._top = self._top, None
-            with self._tree.open(key) as directory:
+            with self._tree.open_to_list(key) as directory:
                 self._levels.append(_Level(key, iter(read_names(directory, links=self._links))))
         while self._levels and len(found) < PAGE:
             level = self._levels[-1]
@@ -143,7 +143,7 @@ def list_children(tree: Tree, keys: Iterable[str]) -> list[Children | OSError]:
 
 def _children(tree: Tree, key: str) -> Children | OSError:
     try:
-        with tree.open(key) as directory:
+        with tree.open_to_list(key) as directory:
             names = read_names(directory)
     except OSError as error:
         return error

@@ -244,9 +244,6 @@ class LocalArtifactStore(BaseArtifactStore):
             if key:
                 raise
             return []  # the root always is a directory
-        except NotADirectoryError:
-            self._status(key)  # a file at a parent: what is below it is not there
-            raise
 
     # ---- what is there ----------------------------------------------------------------------------
 

@@ -12,15 +12,26 @@ from typing import Any
 
 from entrepot.flavors.s3.checksums import EtagKnowledge
 from entrepot.flavors.s3.requests import CopySource, Digests, Settings
-from entrepot.models import Buffer, ByteRange, Capabilities, DeleteFailure, Limits, Part, Upload, WriteOptions
+from entrepot.models import (
+    Buffer,
+    ByteRange,
+    Capabilities,
+    DeleteFailure,
+    Limits,
+    ObjectStat,
+    Part,
+    PresignMethod,
+    Upload,
+    WriteOptions,
+)
 from entrepot.services.client import ServiceClient
 
-AWS_CAPABILITIES = Capabilities(conditional_write=True)
+AWS_CAPABILITIES = Capabilities(conditional_write=True, presign=True, versions=True)
 """What Amazon S3 documents: conditions on PUT, CompleteMultipartUpload and CopyObject, keys that end in a slash."""
 
 OTHER_CAPABILITIES = Capabilities(
     exclusive_create=None, exclusive_copy=False, conditional_write=None, empty_directories=None,
-    metadata=None, content_type=None, etags=None,
+    metadata=None, content_type=None, etags=None, presign=True, versions=None,
 )  # fmt: skip
 """A server that speaks S3: what it keeps is asked for, and conditions on copies are not relied on at all."""
 
@@ -37,15 +48,17 @@ class S3Attempts(ServiceClient):
         self,
         bucket: str,
         *,
+        capabilities: Capabilities,
         settings: Settings,
         signs_bodies: bool,
         etags_are_md5: bool | None = None,
         **service: Any,
     ) -> None:
-        super().__init__(bucket, limits=Limits(), **service)
+        super().__init__(bucket, limits=Limits(), capabilities=capabilities, **service)
         self.etags = EtagKnowledge(etags_are_md5)
         self._settings = settings
         self._signs_bodies = signs_bodies
+        self.directories_may_outlive_files = capabilities.empty_directories is None  # a server that is not known
         self._copies_parts = True
 
     # ---- one request, one attempt -----------------------------------------------------------------
@@ -76,6 +89,14 @@ class S3Attempts(ServiceClient):
     async def _list_uploads(
         self, prefix: str, marker: tuple[str, str] | None
     ) -> tuple[list[Upload], tuple[str, str] | None]: ...
+    @abstractmethod
+    async def _presigned(self, key: str, method: PresignMethod, expires_s: int) -> str: ...
+    @abstractmethod
+    async def _list_versions(
+        self, key: str, marker: tuple[str, str] | None
+    ) -> tuple[list[ObjectStat], tuple[str, str] | None]:
+        """One page of the versions of keys that begin with this one."""
+
     @abstractmethod
     async def _create_bucket(self) -> None:
         """A bucket that is the caller's already is no error."""

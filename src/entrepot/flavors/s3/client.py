@@ -37,6 +37,7 @@ from entrepot.models import (
     ObjectData,
     ObjectStat,
     Part,
+    PresignMethod,
     Upload,
     WriteOptions,
 )
@@ -350,6 +351,20 @@ class S3Client(S3Attempts):
     async def list_uploads(self, prefix: str = "") -> list[Upload]:
         uploads = await self._all_pages(partial(self._list_uploads, prefix), prefix)
         return [one for one in uploads if one.key.startswith(prefix)]
+
+    async def list_versions(self, key: str) -> list[ObjectStat]:
+        found = await self._all_pages(partial(self._list_versions, key), key)
+        return [one for one in found if one.key == key]
+
+    async def presign(self, key: str, method: PresignMethod, expires_s: int) -> str:
+        """As `ObjectClient.presign`. The region is the configured one, or the one that a request was redirected to."""
+        if self._settings.sealed:
+            raise UnsupportedOperation(
+                "with sse_customer_key every request must carry the key, which a URL cannot",
+                operation="presign",
+                uri=self.uri(key),
+            )
+        return await self._presigned(key, method, expires_s)
 
     async def create_container(self) -> None:
         """As `ObjectClient.create_container`. One that exists and can be listed counts as ours. Requests: 1 or 2."""

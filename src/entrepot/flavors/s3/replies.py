@@ -203,6 +203,28 @@ def parse_parts(body: bytes) -> tuple[list[Part], str | None]:
     return parts, root.get("NextPartNumberMarker") if root.get("IsTruncated") == "true" else None
 
 
+def parse_versions(body: bytes) -> tuple[list[ObjectStat], tuple[str, str] | None]:
+    """One page of ListObjectVersions, newest first for each key, without the markers of deletions."""
+    root = parse_xml(body, "ListVersionsResult")
+    decode = _name if root.get("EncodingType") == "url" else str
+    try:
+        found = [
+            ObjectStat(
+                decode(row.get("Key")),
+                int(row.get("Size")),
+                iso_time(row.get("LastModified")),
+                bare_etag(row.get("ETag")) or None,
+                row.get("VersionId"),
+            )
+            for row in root.all("Version")
+        ]
+    except ValueError as error:
+        raise Unreadable("a version without a size") from error
+    if root.get("IsTruncated") != "true":
+        return found, None
+    return found, (decode(root.get("NextKeyMarker")), root.get("NextVersionIdMarker"))
+
+
 def parse_uploads(body: bytes) -> tuple[list[Upload], tuple[str, str] | None]:
     """One page of ListMultipartUploads, and the markers (key, id) of the next; None after the last."""
     root = parse_xml(body, "ListMultipartUploadsResult")

@@ -197,6 +197,22 @@ class Requests:
         }
         return Call("GET", self._address.bucket_target + _query(query), self._every)
 
+    def list_versions(self, key: str, marker: tuple[str, str] | None = None) -> Call:
+        """marker: key and version that the last page ended with."""
+        after, version = marker or (None, None)
+        query = {
+            "encoding-type": "url",
+            "key-marker": after,
+            "prefix": key,
+            "version-id-marker": version or None,
+            "versions": "",
+        }
+        return Call("GET", self._address.bucket_target + _query(query), self._every)
+
+    def presigned(self, key: str) -> str:
+        """The target to sign: a header cannot be asked of whoever has the URL, so what a request carries is in it."""
+        return self._address.target(key) + (_query(dict(self._every)) if self._every else "")
+
     def _part(self, upload: Upload, number: int) -> str:
         return f"{self._address.target(upload.key)}?partNumber={number}&uploadId={_quoted(upload.upload_id)}"
 

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -54,6 +55,7 @@ from entrepot.models import (
     ObjectData,
     ObjectStat,
     Part,
+    PresignMethod,
     Upload,
 )
 from entrepot.models import WriteOptions as Options
@@ -137,7 +139,7 @@ class S3SdkClient(S3Client):
         return connected.client
 
     async def _context(self) -> Any:
-        unsigned = {"signature_version": UNSIGNED} if await self._credentials.current() is None else {}
+        signature = UNSIGNED if await self._credentials.current() is None else "s3v4"
         return _Session(self._credentials, self._profile).create_client(
             "s3",
             region_name=await self._region(),
@@ -151,7 +153,7 @@ class S3SdkClient(S3Client):
                 s3={"addressing_style": self._addressing()},
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
-                **unsigned,
+                signature_version=signature,
             ),
         )
 
@@ -273,6 +275,26 @@ class S3SdkClient(S3Client):
         if not reply.get("IsTruncated"):
             return uploads, None
         return uploads, (reply.get("NextKeyMarker", ""), reply.get("NextUploadIdMarker", ""))
+
+    async def _list_versions(
+        self, key: str, marker: tuple[str, str] | None
+    ) -> tuple[list[ObjectStat], tuple[str, str] | None]:
+        given = {"KeyMarker": marker[0], "VersionIdMarker": marker[1]} if marker else {}
+        reply = await self._call("list_object_versions", key, {"Prefix": key, **given, **self._every})
+        found = [replace(_listed(row), version=row.get("VersionId")) for row in reply.get("Versions", ())]
+        if not reply.get("IsTruncated"):
+            return found, None
+        return found, (reply.get("NextKeyMarker", ""), reply.get("NextVersionIdMarker", ""))
+
+    async def _presigned(self, key: str, method: PresignMethod, expires_s: int) -> str:
+        return str(
+            await (await self._client()).generate_presigned_url(
+                f"{method.lower()}_object",
+                Params={"Key": key, **self._every},
+                ExpiresIn=expires_s,
+                HttpMethod=method,
+            )
+        )
 
     async def _create_bucket(self) -> None:
         region = await self._region()

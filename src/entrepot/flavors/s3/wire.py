@@ -16,7 +16,18 @@ from entrepot.flavors.s3.endpoint import Address
 from entrepot.flavors.s3.faults import EXPIRED, SKEWED, fault
 from entrepot.flavors.s3.requests import CopySource, Digests, Requests
 from entrepot.http.transport import Request, Response, Transport
-from entrepot.models import Buffer, ByteRange, DeleteFailure, ListPage, ObjectData, Part, Upload, WriteOptions
+from entrepot.models import (
+    Buffer,
+    ByteRange,
+    DeleteFailure,
+    ListPage,
+    ObjectData,
+    ObjectStat,
+    Part,
+    PresignMethod,
+    Upload,
+    WriteOptions,
+)
 from entrepot.services.download import Download
 from entrepot.services.exchange import Call, Exchange, Take, take_document, take_headers, take_nothing
 from entrepot.services.faults import ErrorInside, ErrorReply
@@ -184,6 +195,28 @@ class S3WireClient(Exchange, S3Client):
     ) -> tuple[list[Upload], tuple[str, str] | None]:
         call = self._requests.list_uploads(prefix, marker)
         return await self._ask("list_uploads", prefix, call, _document(replies.parse_uploads))
+
+    async def _list_versions(
+        self, key: str, marker: tuple[str, str] | None
+    ) -> tuple[list[ObjectStat], tuple[str, str] | None]:
+        call = self._requests.list_versions(key, marker)
+        return await self._ask("list_versions", key, call, _document(replies.parse_versions))
+
+    async def _presigned(self, key: str, method: PresignMethod, expires_s: int) -> str:
+        address = self._address or await self._find()
+        credentials = await self._credentials.current()
+        target = self._requests.presigned(key)
+        if credentials is not None:  # what anyone may do needs no signature
+            target = self._signer.presign(
+                method=method,
+                authority=address.origin.authority,
+                target=target,
+                credentials=credentials,
+                region=address.region,
+                now=self._clock() + self._ahead_s,
+                expires_s=expires_s,
+            )
+        return address.origin.url + target
 
     async def _create_bucket(self) -> None:
         address = self._address or await self._find()

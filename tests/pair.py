@@ -1,0 +1,36 @@
+"""A program: copy a tree to a place, from there to another, and back to a disk; told as one JSON line.
+
+    python tests/pair.py TREE SOURCE TARGET BACK
+
+SOURCE and TARGET are addresses; the environment says how to reach them. A source that is a plain path is TREE itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+
+import entrepot
+
+
+async def carry(tree: str, source: str, target: str, back: str) -> dict[str, object]:
+    """The report of the copy from SOURCE to TARGET, and this process's peak memory in MiB."""
+    reports = []
+    if "://" in source:
+        reports.append(await entrepot.copy(tree, source))
+    else:
+        source = tree
+    between = await entrepot.copy(source, target)
+    reports.append(between)
+    if "://" in target:
+        reports.append(await entrepot.copy(target, back))
+    failed = [item.to_json() for report in reports for item in report.failed]
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    skipped = [report.empty_directories_skipped for report in reports]
+    return {**between.to_json(), "failed": failed, "rss_mib": peak_kib / 1024, "skipped_on_the_way": skipped}
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(carry(*sys.argv[1:]))))
