@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from entrepot.testing.azurite import AzuriteServer, azurite_blob
+from entrepot.testing.azure_server import AzuriteServer, azurite
 from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
 
 
@@ -60,7 +60,7 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteServer]:
     """Azurite: Microsoft's emulator of Azure Blob Storage."""
-    with azurite_blob(tmp_path_factory.mktemp("azurite")) as server:
+    with azurite(tmp_path_factory.mktemp("azurite")) as server:
         yield server
 
 

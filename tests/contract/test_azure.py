@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from entrepot.flavors.azure.store import AzureArtifactStore
-from entrepot.testing.azurite import AzuriteServer
+from entrepot.testing.azure_server import AzuriteServer
 from entrepot.testing.contract import ArtifactStoreContract
 from entrepot.testing.hooks import AzureHooks
 

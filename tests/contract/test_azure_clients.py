@@ -11,7 +11,7 @@ from entrepot.flavors.azure.client import AzureClient
 from entrepot.flavors.azure.config import AzureConfig
 from entrepot.flavors.azure.connection import make_client
 from entrepot.http.retry import RetryPolicy
-from entrepot.testing.azurite import AzuriteServer
+from entrepot.testing.azure_server import AzuriteServer
 from entrepot.testing.clients import ObjectClientContract
 from entrepot.testing.hooks import AzureHooks
 
@@ -31,7 +31,7 @@ class _OnAzurite(ObjectClientContract):
     @pytest.fixture(scope="class")
     @classmethod
     async def client(cls, azurite_server: AzuriteServer, azurite_container: str) -> AsyncIterator[AzureClient]:
-        cls.secret_texts = (azurite_server.key,)
+        cls.secret_texts = (azurite_server.account_key,)
         client = cls.make(azurite_server, azurite_container)
         yield client
         await client.close()

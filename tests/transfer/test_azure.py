@@ -40,7 +40,7 @@ from entrepot.flavors.azure.store import AzureArtifactStore
 from entrepot.flavors.local import LocalArtifactStore
 from entrepot.http.retry import RetryPolicy
 from entrepot.models import MIB, WriteOptions
-from entrepot.testing.azurite import AzuriteServer
+from entrepot.testing.azure_server import AzuriteServer
 from entrepot.testing.raw_azure import RawAzure
 from entrepot.transfer.engine import CopyOptions, copy_between
 
@@ -178,6 +178,19 @@ async def test_of_two_uploads_of_one_blob_the_second_to_end_is_told_so(store: Az
     assert await store.read_bytes("f") == b"second"
 
 
+async def test_an_upload_that_was_given_up_does_not_stand_in_the_way(store: AzureArtifactStore) -> None:
+    for name, data in (("f", b"content"), ("empty", b"")):
+        upload = await store.client.create_upload(name)
+        await store.client.put_part(upload, 1, b"never committed")
+        await store.client.abort_upload(upload)
+        assert not await store.exists(name)
+        async with store.open(name, "xb") as file:
+            await file.write(data)
+        assert await store.read_bytes(name) == data
+        with pytest.raises(AlreadyExists):
+            await store.write_bytes(name, b"other", WriteOptions(if_none_match=True))
+
+
 # ---- directories of other tools ----------------------------------------------------------------------------
 
 
@@ -249,7 +262,7 @@ async def test_an_address_that_names_the_account_is_kept_as_it_was_given(
 ) -> None:
     options = azurite_server.azure_options
     del options["account_name"]
-    root = f"abfs://{container}@{azurite_server.account}.dfs.core.windows.net"
+    root = f"abfs://{container}@{azurite_server.account_name}.dfs.core.windows.net"
     async with AzureArtifactStore(f"{root}/some", **options) as store:
         told = await store.write_bytes("a b", b"content")
         assert told.uri == f"{root}/some/a b"
@@ -262,8 +275,8 @@ async def test_an_address_that_names_the_account_is_kept_as_it_was_given(
 
 def account_sas(server: AzuriteServer, *, lives_s: int = 3600, rights: str = "rwdlac") -> str:
     return generate_account_sas(
-        server.account,
-        server.key,
+        server.account_name,
+        server.account_key,
         ResourceTypes(container=True, object=True),
         AccountSasPermissions.from_string(rights),
         datetime.now(UTC) + timedelta(seconds=lives_s),
@@ -273,7 +286,11 @@ def account_sas(server: AzuriteServer, *, lives_s: int = 3600, rights: str = "rw
 
 def container_sas(server: AzuriteServer, container: str) -> str:
     return generate_container_sas(
-        server.account, container, server.key, permission="rwdlac", expiry=datetime.now(UTC) + timedelta(hours=1)
+        server.account_name,
+        container,
+        server.account_key,
+        permission="rwdlac",
+        expiry=datetime.now(UTC) + timedelta(hours=1),
     )
 
 
@@ -283,7 +300,7 @@ async def test_a_sas_is_enough(
     azurite_server: AzuriteServer, container: str, client: Literal["wire", "sdk"], of: str
 ) -> None:
     sas = account_sas(azurite_server) if of == "account" else container_sas(azurite_server, container)
-    given = {"endpoint_url": azurite_server.account_url, "sas_token": sas, "client": client, "max_attempts": 1}
+    given = {"endpoint_url": azurite_server.endpoint_url, "sas_token": sas, "client": client, "max_attempts": 1}
     async with AzureArtifactStore(f"az://{container}", **given) as store:
         await store.write_bytes("d/f", b"content")
         await store.copyfile("d/f", "d/g")
@@ -307,8 +324,8 @@ async def test_a_connection_string_is_enough(
 async def test_what_is_wrong_with_credentials_is_said_in_one_line(
     azurite_server: AzuriteServer, container: str, client: Literal["wire", "sdk"]
 ) -> None:
-    where = {"endpoint_url": azurite_server.account_url, "client": client, "max_attempts": 1}
-    wrong = {"account_name": azurite_server.account, "account_key": "d3Jvbmc="}
+    where = {"endpoint_url": azurite_server.endpoint_url, "client": client, "max_attempts": 1}
+    wrong = {"account_name": azurite_server.account_name, "account_key": "d3Jvbmc="}
     ended = {"sas_token": account_sas(azurite_server, lives_s=-60)}
     narrow = {"sas_token": account_sas(azurite_server, rights="w")}
     cases: list[tuple[dict[str, str], type[PermissionDenied], str]] = [
@@ -375,10 +392,10 @@ async def test_no_secret_is_logged_at_debug(
     caplog.set_level(logging.DEBUG)
     sas = account_sas(azurite_server)
     signature = sas.partition("sig=")[2].partition("&")[0]
-    key = {"account_name": azurite_server.account, "account_key": azurite_server.key}
+    key = {"account_name": azurite_server.account_name, "account_key": azurite_server.account_key}
     for options in (key, {"sas_token": sas}):
         config = AzureConfig(
-            path=f"az://{container}", endpoint_url=azurite_server.account_url, client=client, **options
+            path=f"az://{container}", endpoint_url=azurite_server.endpoint_url, client=client, **options
         )
         used = make_client(config, policy=RetryPolicy(max_attempts=1))
         await used.put("log/one", b"x")
@@ -392,5 +409,5 @@ async def test_no_secret_is_logged_at_debug(
         await used.create_container()
         await used.close()
     assert caplog.records
-    for secret in (azurite_server.key, signature, "SharedKey "):
+    for secret in (azurite_server.account_key, signature, "SharedKey "):
         assert secret not in caplog.text

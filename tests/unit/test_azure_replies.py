@@ -518,10 +518,26 @@ async def test_a_lost_reply_to_a_conditional_write_is_settled_by_its_own_mark(
 
 
 async def test_a_refusal_without_a_lost_reply_is_believed_at_once() -> None:
-    client, transport = client_of(refused(409, "BlobAlreadyExists"))
+    client, transport = client_of(refused(409, "BlobAlreadyExists"), Reply(headers={"content-length": "5", **TAGGED}))
     with pytest.raises(AlreadyExists):
         await client.put("k", HELLO, WriteOptions(if_none_match=True))
+    assert [one.method for one in transport.requests] == ["PUT", "HEAD"]
+    client, transport = client_of(refused(412, "ConditionNotMet"))
+    with pytest.raises(PreconditionFailed):
+        await client.put("k", HELLO, WriteOptions(if_match="0x0"))
     assert len(transport.requests) == 1
+
+
+@pytest.mark.parametrize("data", [HELLO, b""])
+async def test_blocks_that_were_never_committed_are_no_blob(data: bytes) -> None:
+    """Azurite takes them for one when a blob is only to be created, and not when they are committed."""
+    client, transport = client_of(
+        refused(409, "BlobAlreadyExists"), refused(404, "BlobNotFound"), Reply(201, TAGGED), Reply(201, TAGGED)
+    )
+    found = await client.put("k", data, WriteOptions(if_none_match=True))
+    assert (found.size_bytes, found.etag) == (len(data), "0x1")
+    assert transport.requests[-1].target == "/box/k?comp=blocklist"
+    assert header(transport.requests[-1], "if-none-match") == "*"
 
 
 async def test_a_passing_failure_is_repeated_with_the_same_bytes() -> None:

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from entrepot.testing.azurite import AzuriteServer, azurite_blob
+    from entrepot.testing.azure_server import AzuriteServer, azurite
     from entrepot.testing.cancelling import CancellationContract
     from entrepot.testing.clients import ObjectClientContract
     from entrepot.testing.contract import ArtifactStoreContract
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ArtifactStoreContract": "contract",
     "AzureHooks": "hooks",
-    "AzuriteServer": "azurite",
+    "AzuriteServer": "azure_server",
     "BlockingStoreContract": "parity",
     "CancellationContract": "cancelling",
     "FolderHooks": "hooks",
@@ -38,7 +38,7 @@ _HOMES = {
     "S3Hooks": "hooks",
     "Server": "servers",
     "StoreModelContract": "machine",
-    "azurite_blob": "azurite",
+    "azurite": "azure_server",
     "juicefs_gateway": "servers",
     "moto_s3": "servers",
     "rclone_s3": "servers",
@@ -58,7 +58,7 @@ __all__ = [
     "S3Hooks",
     "Server",
     "StoreModelContract",
-    "azurite_blob",
+    "azurite",
     "juicefs_gateway",
     "moto_s3",
     "rclone_s3",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import anyio.to_thread
 
@@ -15,7 +16,7 @@ from entrepot.testing.rules import StoreRules
 if TYPE_CHECKING:
     import pytest
 
-    from entrepot.testing.azurite import AzuriteServer
+    from entrepot.testing.azure_server import AzuriteServer
     from entrepot.testing.raw_azure import RawAzure
     from entrepot.testing.raw_s3 import RawS3
     from entrepot.testing.servers import Server
@@ -64,6 +65,7 @@ class AzureHooks(StoreRules):
     drops_aborted_parts = False
     # Any write of a blob drops its blocks that are not committed (as above, "Put Block List", Remarks).
     uploads_side_by_side = False
+    presigned_put_headers: ClassVar[Mapping[str, str]] = {"x-ms-blob-type": "BlockBlob"}
     # The service takes `\\` for `/` and drops a dot at the end, silently, so that the flavor refuses both.
     unkept_names = frozenset({"back\\slash", "trailing.", "..."})
 
@@ -75,7 +77,7 @@ class AzureHooks(StoreRules):
         """Remember where the store under test keeps its blobs. uri: its root, `az://container/prefix`."""
         _, container, self.root = split_uri(uri)
         self.server, self.raw = server, server.container(container)
-        self.secret_texts = [server.key]
+        self.secret_texts = [server.account_key]
 
     async def raw_read(self, uri: str) -> bytes:
         return await anyio.to_thread.run_sync(self.raw.get, split_uri(uri)[2])
@@ -95,8 +97,8 @@ class AzureHooks(StoreRules):
         return [f"az://{self.raw.container}/{name}" for name in names]
 
     def give_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", self.server.account)
-        monkeypatch.setenv("AZURE_STORAGE_KEY", self.server.key)
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", self.server.account_name)
+        monkeypatch.setenv("AZURE_STORAGE_KEY", self.server.account_key)
 
 
 class FolderHooks(StoreRules):

@@ -25,7 +25,7 @@ _SIGNED = (
 
 @dataclass(frozen=True, slots=True)
 class RawAzure:
-    """One container, its account in the path; every method blocks and makes one request a page or blob."""
+    """One container; every method blocks and makes one request a page or blob. endpoint_url: the account's own."""
 
     endpoint_url: str
     account: str
@@ -95,7 +95,8 @@ class RawAzure:
     ) -> RawReply:
         """One signed request, of any status. Source: Azure Storage, "Authorize with Shared Key"."""
         endpoint = urlsplit(self.endpoint_url)
-        path = quote(f"/{self.account}/{self.container}" + (f"/{name}" if name else ""), safe="/" + _UNRESERVED)
+        place = f"{endpoint.path}/{self.container}" + (f"/{name}" if name else "")
+        path = quote(place, safe="/" + _UNRESERVED)
         text = "&".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in sorted((query or {}).items()))
         signed = self._signed(method, path, query or {}, body, headers or {})
         connection = http.client.HTTPConnection(endpoint.netloc, timeout=60)

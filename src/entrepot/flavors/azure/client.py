@@ -93,12 +93,22 @@ class AzureClient(AzureCopies):
         try:
             headers = await self._retried(lambda: unsure.watch(self._put(key, data, options, md5, own)))
         except StoreError as error:
-            found = await self._head_or_none(key) if unsure.settles(error) else None
+            if not unsure.settles(error) and not isinstance(error, AlreadyExists):
+                raise
+            found = await self._head_or_none(key)
+            if found is None and isinstance(error, AlreadyExists):
+                return await self._put_as_a_block(key, data, options)
             if found is None or found.get(f"x-ms-meta-{WRITE_ID}") != own[WRITE_ID]:
                 raise
             _log.warning("the reply to a conditional write of %s was lost; the blob is ours", self.uri(key))
             return stat_of(key, found)
         return self._written(key, len(data), options, md5, headers)
+
+    async def _put_as_a_block(self, key: str, data: Buffer, options: WriteOptions) -> ObjectStat:
+        """Create only where blocks that were never committed stand in the way of a plain write; two requests more."""
+        upload = await self.create_upload(key, options)
+        parts = [await self.put_part(upload, 1, data)] if len(data) else []
+        return await self.complete_upload(upload, parts)
 
     async def _put_marker(self, key: str, options: WriteOptions, md5: str) -> ObjectStat:
         # Only where nothing is: a hierarchical account drops the slash, and a file of that name must stay.

