@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from entrepot.testing.azure_server import AzuriteServer, azurite
 from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
 
 
@@ -56,6 +57,13 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteServer]:
+    """Azurite: Microsoft's emulator of Azure Blob Storage."""
+    with azurite(tmp_path_factory.mktemp("azurite")) as server:
+        yield server
+
+
 # ---- places in them that no other test uses -------------------------------------------------------------
 
 
@@ -77,6 +85,11 @@ def juicefs_plain_bucket(juicefs_plain_server: Server) -> str:
 @pytest.fixture(scope="session")
 def moto_bucket(moto_server: Server) -> str:
     return moto_server.create_bucket()
+
+
+@pytest.fixture(scope="session")
+def azurite_container(azurite_server: AzuriteServer) -> str:
+    return azurite_server.create_container()
 
 
 @pytest.fixture
@@ -104,6 +117,11 @@ def juicefs_uri(juicefs_bucket: str, unique_prefix: str) -> str:
 @pytest.fixture
 def juicefs_plain_uri(juicefs_plain_bucket: str, unique_prefix: str) -> str:
     return f"s3://{juicefs_plain_bucket}/{unique_prefix}"
+
+
+@pytest.fixture
+def azurite_uri(azurite_container: str, unique_prefix: str) -> str:
+    return f"az://{azurite_container}/{unique_prefix}"
 
 
 @pytest.fixture

@@ -1,87 +1,19 @@
-"""A transport that answers from a list, and keeps what was asked: S3's clients without a network."""
+"""S3's clients without a network; `canned` answers them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from canned import AT_ONCE, CannedTransport, Reply
 from entrepot.auth.aws import AwsCredentials, CredentialSource
-from entrepot.errors import BadResponse, ConnectionFailed
 from entrepot.flavors.s3.client import S3Client
 from entrepot.flavors.s3.config import S3Config
 from entrepot.flavors.s3.connection import make_client
-from entrepot.http.retry import RetryPolicy
-from entrepot.http.transport import Request, Response, Transport
+from entrepot.http.transport import Request
 
 KEYS = {"key": "AKIDEXAMPLE", "secret": "a-secret-that-nobody-sees"}
-AT_ONCE = RetryPolicy(max_attempts=3, base_s=0, throttle_base_s=0, deadline_s=5)
-
-
-@dataclass
-class Reply:
-    """cut: the connection breaks after so many bytes of the body. lost: it breaks before any of the reply."""
-
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    cut: int | None = None
-    lost: bool = False
-
-
-class _Canned(Response):
-    def __init__(self, reply: Reply) -> None:
-        self.status = reply.status
-        self.headers = {"content-length": str(len(reply.body)), **reply.headers}
-        self._reply = reply
-        self.received = 0
-
-    async def read(self, limit: int | None = None) -> bytes:
-        body = self._taken()
-        if limit is not None and len(body) > limit:
-            raise BadResponse("too long")
-        return body
-
-    async def readinto(self, into: memoryview) -> int:
-        cut = self._reply.cut
-        good = self._reply.body if cut is None else self._reply.body[:cut]
-        if len(good) > into.nbytes:
-            raise BadResponse("too long")
-        into[: len(good)] = good
-        self.received = len(good)
-        self._taken()
-        return len(good)
-
-    def _taken(self) -> bytes:
-        if self._reply.cut is not None:
-            raise ConnectionFailed("the connection broke")
-        return self._reply.body
-
-
-class CannedTransport(Transport):
-    """Answers in order; the last answer is given again and again."""
-
-    def __init__(self, *replies: Reply | Callable[[Request], Reply]) -> None:
-        self.replies = list(replies) or [Reply()]
-        self.requests: list[Request] = []
-
-    def send(self, request: Request) -> AbstractAsyncContextManager[Response]:
-        @asynccontextmanager
-        async def exchange() -> Any:
-            self.requests.append(request)
-            reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
-            if callable(reply):
-                reply = reply(request)
-            if reply.lost:
-                raise ConnectionFailed("the connection broke")
-            yield _Canned(reply)
-
-        return exchange()
-
-    async def close(self) -> None:
-        pass
 
 
 class Sequenced(CredentialSource):
@@ -124,7 +56,3 @@ def xml(root: str, inner: str = "") -> bytes:
 
 def error(status: int, code: str, inner: str = "", headers: Mapping[str, str] | None = None) -> Reply:
     return Reply(status, headers or {}, xml("Error", f"<Code>{code}</Code><Message>m</Message>{inner}"))
-
-
-def names(request: Request) -> Sequence[str]:
-    return [name for name, _ in request.headers]

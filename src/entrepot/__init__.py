@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from entrepot.contract import BaseArtifactStore
     from entrepot.errors import NotFound, StoreError
     from entrepot.filesystem import FileSystemArtifactStore
+    from entrepot.flavors.azure.store import AzureArtifactStore
     from entrepot.flavors.local import LocalArtifactStore
     from entrepot.flavors.memory import MemoryArtifactStore
     from entrepot.flavors.s3.store import S3ArtifactStore
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from entrepot.transfer.engine import CopyReport
 
 _HOMES = {
+    "AzureArtifactStore": "entrepot.flavors.azure.store",
     "BaseArtifactStore": "entrepot.contract",
     "ByteRange": "entrepot.models",
     "Capabilities": "entrepot.models",
@@ -51,6 +53,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AzureArtifactStore",
     "BaseArtifactStore",
     "ByteRange",
     "Capabilities",

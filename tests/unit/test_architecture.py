@@ -111,6 +111,11 @@ def test_s3_with_keys_imports_no_sdk() -> None:
     assert not loaded_after(code) & {"aiobotocore", "botocore", "rich", "typer"}
 
 
+def test_azure_with_keys_imports_no_sdk() -> None:
+    code = "import entrepot; entrepot.AzureArtifactStore('az://box', account_name='acct', account_key='a2V5').client"
+    assert not loaded_after(code) & {"azure", "google_crc32c", "msal", "rich", "typer"}
+
+
 def test_public_names_resolve_and_are_few() -> None:
     import entrepot
 

@@ -119,3 +119,33 @@ class PartCrc32c(PartChecksum):
         if found != self._expected:
             raise ChecksumMismatch("the bytes read have not the CRC32C that the service tells; read them again")
         return "crc32c"
+
+
+class WholeMd5(PartChecksum):
+    """Verifies a download against the MD5 of the whole, by its parts in order.
+
+    proves: the checksum is certainly an MD5 of the bytes, so that a mismatch is damage; else it proves nothing.
+    """
+
+    in_order = True
+
+    def __init__(self, expected: str, parts: int, *, proves: bool) -> None:
+        self._expected, self._parts, self._proves = expected, parts, proves
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._next = 1
+
+    def update(self, number: int, data: Buffer) -> None:
+        if number != self._next:
+            raise ValueError(f"part {number} comes before part {self._next}")
+        self._next += 1
+        self._md5.update(data)
+
+    def verified(self) -> str | None:
+        """Raises: ChecksumMismatch, where the checksum proves."""
+        if self._next != self._parts + 1:
+            return None
+        if self._md5.hexdigest() == self._expected:
+            return "md5"
+        if self._proves:
+            raise ChecksumMismatch("the bytes read have not the MD5 that the service tells; read them again")
+        return None

@@ -12,27 +12,33 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from entrepot.testing.azure_server import AzuriteServer, azurite
     from entrepot.testing.cancelling import CancellationContract
     from entrepot.testing.clients import ObjectClientContract
     from entrepot.testing.contract import ArtifactStoreContract
     from entrepot.testing.forking import ProcessContract
-    from entrepot.testing.hooks import FolderHooks, S3Hooks
+    from entrepot.testing.hooks import AzureHooks, FolderHooks, S3Hooks
     from entrepot.testing.machine import StoreModelContract
     from entrepot.testing.parity import BlockingStoreContract
+    from entrepot.testing.raw_azure import RawAzure
     from entrepot.testing.raw_s3 import RawS3
     from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
 
 _HOMES = {
     "ArtifactStoreContract": "contract",
+    "AzureHooks": "hooks",
+    "AzuriteServer": "azure_server",
     "BlockingStoreContract": "parity",
     "CancellationContract": "cancelling",
     "FolderHooks": "hooks",
     "ObjectClientContract": "clients",
     "ProcessContract": "forking",
+    "RawAzure": "raw_azure",
     "RawS3": "raw_s3",
     "S3Hooks": "hooks",
     "Server": "servers",
     "StoreModelContract": "machine",
+    "azurite": "azure_server",
     "juicefs_gateway": "servers",
     "moto_s3": "servers",
     "rclone_s3": "servers",
@@ -40,15 +46,19 @@ _HOMES = {
 
 __all__ = [
     "ArtifactStoreContract",
+    "AzureHooks",
+    "AzuriteServer",
     "BlockingStoreContract",
     "CancellationContract",
     "FolderHooks",
     "ObjectClientContract",
     "ProcessContract",
+    "RawAzure",
     "RawS3",
     "S3Hooks",
     "Server",
     "StoreModelContract",
+    "azurite",
     "juicefs_gateway",
     "moto_s3",
     "rclone_s3",

@@ -11,7 +11,7 @@ from entrepot.files import PartChecksum
 from entrepot.flavors.s3.replies import composite_count, etag_may_be_md5
 from entrepot.flavors.s3.requests import Digests
 from entrepot.models import Buffer, FileStat
-from entrepot.services.checksums import aside, md5_hex
+from entrepot.services.checksums import WholeMd5, aside, md5_hex
 from entrepot.services.headers import is_md5
 
 
@@ -85,29 +85,6 @@ class PartMd5(PartChecksum):
         return "part-md5" if composite_md5(self._md5[n] for n in sorted(self._md5)) == self._etag else None
 
 
-class WholeMd5(PartChecksum):
-    """Verifies a download against an etag that is the MD5 of the whole, by its parts in order.
-
-    A mismatch proves nothing: a listing does not tell how the object was encrypted.
-    """
-
-    in_order = True
-
-    def __init__(self, etag: str, parts: int) -> None:
-        self._etag, self._parts = etag, parts
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._next = 1
-
-    def update(self, number: int, data: Buffer) -> None:
-        if number != self._next:
-            raise ValueError(f"part {number} comes before part {self._next}")
-        self._next += 1
-        self._md5.update(data)
-
-    def verified(self) -> str | None:
-        return "md5" if self._next == self._parts + 1 and self._md5.hexdigest() == self._etag else None
-
-
 def part_checksum(file: FileStat, part_size_bytes: int) -> PartChecksum | None:
     """What can verify a file read in parts of this size, by its etag alone; None where nothing can."""
     if file.etag is None or part_size_bytes <= 0:
@@ -115,4 +92,7 @@ def part_checksum(file: FileStat, part_size_bytes: int) -> PartChecksum | None:
     parts = max(1, -(-file.size_bytes // part_size_bytes))
     if composite_count(file.etag) == parts:
         return PartMd5(file.etag, parts)
-    return WholeMd5(file.etag, parts) if is_md5(file.etag) else None
+    if not is_md5(file.etag):
+        return None
+    # A mismatch proves nothing: a listing does not tell how the object was encrypted.
+    return WholeMd5(file.etag, parts, proves=False)

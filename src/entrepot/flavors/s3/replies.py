@@ -9,13 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from email.errors import HeaderParseError
-from email.header import decode_header
 from urllib.parse import unquote
 
 from entrepot.models import DeleteFailure, ListPage, ObjectStat, Part, Upload
 from entrepot.services.faults import ErrorInside, ErrorReply, Unreadable
 from entrepot.services.headers import bare_etag, etag_of, http_time, iso_time
+from entrepot.services.metadata import header_text
 from entrepot.services.xml import DEPTH_MAX, error_of, feed, parse_xml, parser_of
 
 _META = "x-amz-meta-"
@@ -50,21 +49,7 @@ def stat_of(key: str, headers: Mapping[str, str], size_bytes: int | None = None)
 
 def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
     """The user's own metadata, keys in lower case, RFC 2047 words decoded (see `requests.metadata`)."""
-    return {
-        name[len(_META) :]: _decoded(value) if "=?" in value else value
-        for name, value in headers.items()
-        if name.startswith(_META)
-    }
-
-
-def _decoded(value: str) -> str:
-    try:
-        return "".join(
-            text.decode(charset or "ascii", "replace") if isinstance(text, bytes) else text
-            for text, charset in decode_header(value)
-        )
-    except (HeaderParseError, LookupError, ValueError):
-        return value
+    return {name[len(_META) :]: header_text(value) for name, value in headers.items() if name.startswith(_META)}
 
 
 def etag_may_be_md5(headers: Mapping[str, str]) -> bool:

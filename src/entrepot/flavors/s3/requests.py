@@ -21,11 +21,10 @@ from entrepot.objects.client import user_metadata
 from entrepot.services.endpoint import keeps_path
 from entrepot.services.exchange import Call, HeaderList
 from entrepot.services.headers import quoted_etag
+from entrepot.services.metadata import header_value
 
 _CUSTOMER = "server-side-encryption-customer-"
 _META_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
-# Values that arrive as they were sent: single spaces inside, none outside, and nothing that reads as an encoded word.
-_META_PLAIN = re.compile(r"(?!.*=\?)[!-~]+(?: [!-~]+)*", re.ASCII)
 # What no XML document can hold, escaped or not (XML 1.0, 2.2 "Characters").
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
@@ -264,12 +263,8 @@ def metadata(options: WriteOptions) -> Mapping[str, str]:
         lower = name.lower()
         if not _META_NAME.fullmatch(lower):
             raise ConfigurationError("a name of metadata is made of ASCII letters, digits and -_. (no spaces)")
-        sent[lower] = value if not value or _META_PLAIN.fullmatch(value) else _encoded_word(value)
+        sent[lower] = header_value(value)
     return sent
-
-
-def _encoded_word(value: str) -> str:
-    return f"=?UTF-8?B?{base64.b64encode(value.encode()).decode()}?="
 
 
 def conditions(options: WriteOptions) -> HeaderList:
