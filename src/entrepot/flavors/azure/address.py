@@ -51,7 +51,7 @@ class AzureRoot(Root):
 
     def relative(self, path: StrPath, *, operation: str = "") -> str:
         text = path_text(path)
-        if scheme_of(text) in SCHEMES:
+        if "://" in text and scheme_of(text) in SCHEMES:
             scheme, place, key = split_uri(text)
             mine, asked = Place.parse(self.scheme, self.container), Place.parse(scheme, place)
             if asked.container == mine.container and asked.account_name in {None, mine.account_name}:
