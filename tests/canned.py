@@ -1,4 +1,4 @@
-"""A transport that answers from a list, and keeps what was asked: clients without a network."""
+"""A transport that answers from a list, and keeps what was asked: the clients of a service without a network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Reply:
     lost: bool = False
 
 
-class _Canned(Response):
+class CannedResponse(Response):
     def __init__(self, reply: Reply) -> None:
         self.status = reply.status
         self.headers = {"content-length": str(len(reply.body)), **reply.headers}
@@ -70,7 +70,7 @@ class CannedTransport(Transport):
                 reply = reply(request)
             if reply.lost:
                 raise ConnectionFailed("the connection broke")
-            yield _Canned(reply)
+            yield CannedResponse(reply)
 
         return exchange()
 

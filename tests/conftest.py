@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gc
+import json
 import secrets
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from entrepot.testing.azure_server import AzuriteServer, azurite
+from entrepot.testing.gcs import GcsServer, fake_gcs
 from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
+from google_signin import SignIn, sign_in
 
 
 def pytest_collection_finish() -> None:
@@ -64,6 +69,26 @@ def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite
         yield server
 
 
+def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
+    """fake-gcs-server, in memory: conditions on writes in one request only."""
+    with fake_gcs(tmp_path_factory.mktemp("fake-gcs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def google_sign_in() -> Iterator[SignIn]:
+    """A sign-in service of Google's kind, which gives tokens for one service account."""
+    with sign_in(rsa.generate_private_key(65537, 2048)) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def gcs_options(gcs_server: GcsServer, google_sign_in: SignIn) -> dict[str, Any]:
+    """As a service account; the server itself would take requests without."""
+    options = {name: value for name, value in gcs_server.options.items() if name != "anonymous"}
+    return {**options, "token": json.dumps(google_sign_in.account())}
+
+
 # ---- places in them that no other test uses -------------------------------------------------------------
 
 
@@ -90,6 +115,10 @@ def moto_bucket(moto_server: Server) -> str:
 @pytest.fixture(scope="session")
 def azurite_container(azurite_server: AzuriteServer) -> str:
     return azurite_server.create_container()
+
+
+def gcs_bucket(gcs_server: GcsServer) -> str:
+    return gcs_server.create_bucket()
 
 
 @pytest.fixture
@@ -127,3 +156,8 @@ def azurite_uri(azurite_container: str, unique_prefix: str) -> str:
 @pytest.fixture
 def moto_uri(moto_bucket: str, unique_prefix: str) -> str:
     return f"s3://{moto_bucket}/{unique_prefix}"
+
+
+@pytest.fixture
+def gcs_uri(gcs_bucket: str, unique_prefix: str) -> str:
+    return f"gs://{gcs_bucket}/{unique_prefix}"

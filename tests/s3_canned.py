@@ -1,4 +1,4 @@
-"""S3's clients without a network; `canned` answers them."""
+"""S3's clients without a network, and S3's documents for the replies."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from canned import AT_ONCE, CannedTransport, Reply
+from canned import AT_ONCE, CannedTransport, Reply, names
 from entrepot.auth.aws import AwsCredentials, CredentialSource
 from entrepot.flavors.s3.client import S3Client
 from entrepot.flavors.s3.config import S3Config
 from entrepot.flavors.s3.connection import make_client
 from entrepot.http.transport import Request
+
+__all__ = ["AT_ONCE", "KEYS", "CannedTransport", "Reply", "Sequenced", "as_text", "client_of", "error", "names", "xml"]
 
 KEYS = {"key": "AKIDEXAMPLE", "secret": "a-secret-that-nobody-sees"}
 

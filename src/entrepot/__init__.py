@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from entrepot.errors import NotFound, StoreError
     from entrepot.filesystem import FileSystemArtifactStore
     from entrepot.flavors.azure.store import AzureArtifactStore
+    from entrepot.flavors.gcp.store import GcpArtifactStore
     from entrepot.flavors.local import LocalArtifactStore
     from entrepot.flavors.memory import MemoryArtifactStore
     from entrepot.flavors.s3.store import S3ArtifactStore
@@ -36,6 +37,7 @@ _HOMES = {
     "CopyReport": "entrepot.transfer.engine",
     "FileStat": "entrepot.models",
     "FileSystemArtifactStore": "entrepot.filesystem",
+    "GcpArtifactStore": "entrepot.flavors.gcp.store",
     "Limits": "entrepot.models",
     "LocalArtifactStore": "entrepot.flavors.local",
     "MemoryArtifactStore": "entrepot.flavors.memory",
@@ -60,6 +62,7 @@ __all__ = [
     "CopyReport",
     "FileStat",
     "FileSystemArtifactStore",
+    "GcpArtifactStore",
     "Limits",
     "LocalArtifactStore",
     "MemoryArtifactStore",

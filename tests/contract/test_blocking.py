@@ -5,16 +5,27 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from contract.memory_hooks import MemoryHooks
 from entrepot.blocking import SyncArtifactStore
 from entrepot.flavors.azure.store import AzureArtifactStore
+from entrepot.flavors.gcp.store import GcpArtifactStore
 from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.memory import MemoryArtifactStore, MemoryClient
 from entrepot.flavors.s3.store import S3ArtifactStore
-from entrepot.testing import AzureHooks, AzuriteServer, BlockingStoreContract, FolderHooks, S3Hooks, Server
+from entrepot.testing import (
+    AzureHooks,
+    AzuriteServer,
+    BlockingStoreContract,
+    FolderHooks,
+    GcsHooks,
+    GcsServer,
+    S3Hooks,
+    Server,
+)
 
 
 class TestBlockingLocal(FolderHooks, BlockingStoreContract):
@@ -50,4 +61,16 @@ class TestBlockingAzure(AzureHooks, BlockingStoreContract):
     def blocking_store(self, azurite_server: AzuriteServer, azurite_uri: str) -> Iterator[SyncArtifactStore]:
         self.look_into(azurite_server, azurite_uri)
         with SyncArtifactStore(AzureArtifactStore(azurite_uri, **azurite_server.azure_options)) as store:
+            yield store
+
+
+class TestBlockingGcp(GcsHooks, BlockingStoreContract):
+    checks_presigned = False  # the emulator does not look at signatures
+
+    @pytest.fixture
+    def blocking_store(
+        self, gcs_server: GcsServer, gcs_uri: str, gcs_options: dict[str, Any]
+    ) -> Iterator[SyncArtifactStore]:
+        self.look_into(gcs_server, gcs_uri)
+        with SyncArtifactStore(GcpArtifactStore(gcs_uri, **gcs_options)) as store:
             yield store

@@ -5,6 +5,7 @@ CRC32C of a whole is combined from those of its parts by arithmetic, so that no 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -59,6 +60,11 @@ async def crc32c_aside(data: Buffer) -> int:
 def crc32c_hex(value: int) -> str:
     """As `FileStat.checksums` has it: eight lower-case digits, the first byte first."""
     return f"{value:08x}"
+
+
+def crc32c_base64(value: int) -> str:
+    """As Google writes it: base64 of the four bytes, the first one first (RFC 4960, appendix B)."""
+    return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
 _POLYNOMIAL: Final = 0x82F63B78  # of CRC32C, reflected

@@ -209,17 +209,26 @@ class Unsure:
 
     __slots__ = ("_lost",)
 
-    def __init__(self) -> None:
-        self._lost = False
+    def __init__(self, lost: bool = False) -> None:
+        self._lost = lost
+
+    @property
+    def lost(self) -> bool:
+        """Whether the reply to an attempt was lost, so that what it did is not known."""
+        return self._lost
 
     async def watch(self, attempt: Awaitable[T]) -> T:
         """One attempt of the write."""
         try:
             return await attempt
         except StoreError as error:
-            if error.retryable and not (isinstance(error, ConnectionFailed) and error.not_sent):
-                self._lost = True
+            self.note(error)
             raise
+
+    def note(self, error: StoreError) -> None:
+        """Take account of what an attempt raised."""
+        if error.retryable and not (isinstance(error, ConnectionFailed) and error.not_sent):
+            self._lost = True
 
     def settles(self, error: StoreError) -> bool:
         """Whether a look at the object may show that this error is none."""

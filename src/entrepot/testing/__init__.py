@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from entrepot.testing.clients import ObjectClientContract
     from entrepot.testing.contract import ArtifactStoreContract
     from entrepot.testing.forking import ProcessContract
-    from entrepot.testing.hooks import AzureHooks, FolderHooks, S3Hooks
+    from entrepot.testing.gcs import GcsServer, fake_gcs
+    from entrepot.testing.hooks import AzureHooks, FolderHooks, GcsHooks, S3Hooks
     from entrepot.testing.machine import StoreModelContract
     from entrepot.testing.parity import BlockingStoreContract
     from entrepot.testing.raw_azure import RawAzure
+    from entrepot.testing.raw_gcs import RawGcs
     from entrepot.testing.raw_s3 import RawS3
     from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
 
@@ -31,14 +33,18 @@ _HOMES = {
     "BlockingStoreContract": "parity",
     "CancellationContract": "cancelling",
     "FolderHooks": "hooks",
+    "GcsHooks": "hooks",
+    "GcsServer": "gcs",
     "ObjectClientContract": "clients",
     "ProcessContract": "forking",
     "RawAzure": "raw_azure",
+    "RawGcs": "raw_gcs",
     "RawS3": "raw_s3",
     "S3Hooks": "hooks",
     "Server": "servers",
     "StoreModelContract": "machine",
     "azurite": "azure_server",
+    "fake_gcs": "gcs",
     "juicefs_gateway": "servers",
     "moto_s3": "servers",
     "rclone_s3": "servers",
@@ -51,14 +57,18 @@ __all__ = [
     "BlockingStoreContract",
     "CancellationContract",
     "FolderHooks",
+    "GcsHooks",
+    "GcsServer",
     "ObjectClientContract",
     "ProcessContract",
     "RawAzure",
+    "RawGcs",
     "RawS3",
     "S3Hooks",
     "Server",
     "StoreModelContract",
     "azurite",
+    "fake_gcs",
     "juicefs_gateway",
     "moto_s3",
     "rclone_s3",

@@ -33,6 +33,10 @@ class ClientRules:
     """What `complete_upload` tells as the etag is what HEAD tells later."""
     replaces_parts: ClassVar[bool] = True
     """The last write of a part wins; if not, the second is a StoreError."""
+    writes_parts_in_order: ClassVar[bool] = False
+    """An upload of unknown size is `in_order`; then a part out of order is UnsupportedOperation."""
+    repeats_prefixes: ClassVar[bool] = False
+    """Pages with a delimiter may name a prefix that an earlier page named."""
     copies_parts: ClassVar[bool] = True
     """`copy_part` works; if not, it is UnsupportedOperation."""
     pins_copy_sources: ClassVar[bool] = True

@@ -249,7 +249,11 @@ class ListingObjects(ClientRules):
         await self.fill(client, prefix)
         pages = await self.listed(client, prefix, delimiter="/", limit=1)
         assert [found.key for page in pages for found in page.objects] == [prefix + "abc", prefix + "zzz"]
-        assert [one for page in pages for one in page.prefixes] == [prefix + "dir/", prefix + "dir2/"]
+        prefixes = [one for page in pages for one in page.prefixes]
+        assert (list(dict.fromkeys(prefixes)) if self.repeats_prefixes else prefixes) == [
+            prefix + "dir/",
+            prefix + "dir2/",
+        ]
 
     async def test_a_listing_can_start_after_a_key(self, client: ObjectClient, prefix: str) -> None:
         await self.fill(client, prefix)

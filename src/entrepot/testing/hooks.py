@@ -1,4 +1,4 @@
-"""Ready-made raw hooks for stores over S3, over Azure Blob Storage and over a folder."""
+"""Ready-made raw hooks for stores over S3, Cloud Storage, Azure Blob Storage, and a folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import pytest
 
     from entrepot.testing.azure_server import AzuriteServer
+    from entrepot.testing.gcs import GcsServer
     from entrepot.testing.raw_azure import RawAzure
+    from entrepot.testing.raw_gcs import RawGcs
     from entrepot.testing.raw_s3 import RawS3
     from entrepot.testing.servers import Server
 
@@ -99,6 +101,38 @@ class AzureHooks(StoreRules):
     def give_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", self.server.account_name)
         monkeypatch.setenv("AZURE_STORAGE_KEY", self.server.account_key)
+
+
+class GcsHooks(StoreRules):
+    """Looks into a bucket with the plainest client. The `store` fixture calls `look_into` first."""
+
+    raw_gcs: RawGcs
+    root: str
+
+    def look_into(self, server: GcsServer, uri: str) -> None:
+        """Remember where the store under test keeps its objects. uri: its root."""
+        _, bucket, self.root = split_uri(uri)
+        self.raw_gcs = server.bucket(bucket)
+
+    async def raw_read(self, uri: str) -> bytes:
+        return await anyio.to_thread.run_sync(self.raw_gcs.get, split_uri(uri)[2])
+
+    async def raw_write(self, uri: str, data: bytes) -> None:
+        await anyio.to_thread.run_sync(self.raw_gcs.put, split_uri(uri)[2], data)
+
+    async def raw_exists(self, uri: str) -> bool:
+        return await anyio.to_thread.run_sync(self.raw_gcs.exists, split_uri(uri)[2])
+
+    async def _keys(self) -> list[str]:
+        keys = await anyio.to_thread.run_sync(self.raw_gcs.keys, self.root + "/" if self.root else "")
+        return [f"gs://{self.raw_gcs.bucket}/{key}" for key in keys]
+
+    async def raw_list(self) -> list[str]:
+        return [uri for uri in await self._keys() if not uri.endswith("/") and TEMPORARY_PREFIX not in uri]
+
+    async def raw_uploads(self) -> list[str]:
+        """The parts of compositions; the service tells of no resumable session."""
+        return [uri for uri in await self._keys() if TEMPORARY_PREFIX in uri]
 
 
 class FolderHooks(StoreRules):

@@ -1,0 +1,1 @@
+"""The flavor `gcp`: Google Cloud Storage, and emulators of it."""
