@@ -69,6 +69,7 @@ def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite
         yield server
 
 
+@pytest.fixture(scope="session")
 def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
     """fake-gcs-server, in memory: conditions on writes in one request only."""
     with fake_gcs(tmp_path_factory.mktemp("fake-gcs")) as server:
@@ -117,6 +118,7 @@ def azurite_container(azurite_server: AzuriteServer) -> str:
     return azurite_server.create_container()
 
 
+@pytest.fixture(scope="session")
 def gcs_bucket(gcs_server: GcsServer) -> str:
     return gcs_server.create_bucket()
 
