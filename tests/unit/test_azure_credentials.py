@@ -19,7 +19,9 @@ from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from azure.core.pipeline import PipelineContext, PipelineRequest
 from azure.core.pipeline.transport import HttpRequest
 from azure.identity import CredentialUnavailableError
+from azure.storage.blob import UserDelegationKey
 from azure.storage.blob._shared.authentication import SharedKeyCredentialPolicy, _storage_header_sort
+from azure.storage.blob.aio import BlobServiceClient
 
 from azure_canned import KEY, client_of, header, refused
 from canned import Reply
@@ -34,6 +36,7 @@ from entrepot.errors import (
     PermissionDenied,
 )
 from entrepot.flavors.azure.metadata import kept_name
+from entrepot.models import ByteRange, Upload
 
 pytestmark = pytest.mark.anyio
 
@@ -340,6 +343,46 @@ async def test_the_default_chain_is_azure_identitys(monkeypatch: pytest.MonkeyPa
     )
     with pytest.raises(CredentialsMissing, match="or say anonymous=True"):
         await sign_in(None, "core.windows.net").token()
+
+
+async def test_with_a_sign_in_urls_are_signed_by_a_key_that_the_service_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[datetime, datetime]] = []
+
+    async def give(_: Any, start: datetime, end: datetime, **__: object) -> UserDelegationKey:
+        asked.append((start, end))
+        key = UserDelegationKey()
+        key.signed_oid, key.signed_tid = "who", "tenant"
+        key.signed_start, key.signed_expiry = "2024-01-01T00:00:00Z", "2024-01-01T02:00:00Z"
+        key.signed_service, key.signed_version, key.value = "b", "2023-11-03", KEY
+        return key
+
+    monkeypatch.setattr(BlobServiceClient, "get_user_delegation_key", give)
+    client, transport = client_of(credential=SignIn(Entra(token("t"))))
+    first, second = await client.presign("k", "GET", 600), await client.presign("l", "PUT", 600)
+    assert "skoid=who" in first
+    assert "&sp=r&" in first
+    assert "&sp=cw&" in second
+    assert KEY not in first
+    assert len(asked) == 1
+    with pytest.raises(ConfigurationError, match="7 days"):
+        await client.presign("k", "GET", 8 * 86_400)
+    assert transport.requests == []
+
+
+async def test_with_a_sign_in_the_source_of_a_copied_block_is_read_by_its_token() -> None:
+    client, transport = client_of(Reply(201), credential=SignIn(Entra(token("one"))))
+    await client.copy_part(Upload("k", "0" * 32), 1, client, "s", ByteRange(0, 5))
+    (request,) = transport.requests
+    assert header(request, "x-ms-copy-source") == "https://acct.blob.core.windows.net/box/s"
+    assert header(request, "x-ms-copy-source-authorization") == "Bearer one"
+
+
+async def test_parts_of_a_batch_are_each_signed_in() -> None:
+    client, transport = client_of(refused(400, "InvalidInput"), Reply(202), credential=SignIn(Entra(token("one"))))
+    await client.delete_many(["a", "b"])
+    body = bytes(transport.requests[0].body).decode()
+    assert body.count("authorization: Bearer one") == 2
+    assert "x-ms-version" not in body
 
 
 # ---- what has expired, and clocks --------------------------------------------------------------------------

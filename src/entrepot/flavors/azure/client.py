@@ -64,18 +64,21 @@ class AzureClient(AzureCopies):
         if options is not NO_OPTIONS and (options.if_none_match or options.if_match is not None):
             return await self._put_on_condition(key, data, options, md5)
         headers = await self._retried(lambda: self._put(key, data, options, md5))
-        if _other_md5(headers, md5):
-            # The service took other bytes than were sent, and its own check of Content-MD5 did not see it.
+        if _took_other_bytes(headers, md5):
+            # Its own check of Content-MD5 did not see it.
             headers = await self._retried(lambda: self._put(key, data, options, md5))
+            self._require_same_bytes(key, headers, md5)
         return self._written(key, len(data), options, md5, headers)
 
-    def _written(self, key: str, size: int, options: WriteOptions, md5: str, headers: Mapping[str, str]) -> ObjectStat:
-        if _other_md5(headers, md5):
+    def _require_same_bytes(self, key: str, headers: Mapping[str, str], md5: str) -> None:
+        if _took_other_bytes(headers, md5):
             raise ChecksumMismatch(
                 "the service's checksum of what it stored is not that of what was sent; write it again",
                 operation="put",
                 uri=self.uri(key),
             )
+
+    def _written(self, key: str, size: int, options: WriteOptions, md5: str, headers: Mapping[str, str]) -> ObjectStat:
         modified = headers.get("last-modified")
         return ObjectStat(
             key,
@@ -102,6 +105,7 @@ class AzureClient(AzureCopies):
                 raise
             _log.warning("the reply to a conditional write of %s was lost; the blob is ours", self.uri(key))
             return stat_of(key, found)
+        self._require_same_bytes(key, headers, md5)
         return self._written(key, len(data), options, md5, headers)
 
     async def _put_as_a_block(self, key: str, data: Buffer, options: WriteOptions) -> ObjectStat:
@@ -218,6 +222,6 @@ class AzureClient(AzureCopies):
         await self._retried(lambda: self._administration.create_container(self._location, self.uri("")))
 
 
-def _other_md5(headers: Mapping[str, str], md5: str) -> bool:
+def _took_other_bytes(headers: Mapping[str, str], md5: str) -> bool:
     told = headers.get("content-md5")
     return told is not None and md5_of(told) != md5
