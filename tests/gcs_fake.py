@@ -138,7 +138,7 @@ class StrictGcs(Transport):
                 raise Refused(421, "elsewhere")
             if headers.get("authorization", "").removeprefix("Bearer ") not in self.tokens:
                 raise Refused(401, "authError", "Invalid Credentials")
-            return self._route(request.method, parts.path, query, headers, bytes(request.body))
+            return self._route(request.method, parts.path, query, headers, request.content)
         except Refused as refused:
             return refused.reply
 

@@ -524,7 +524,7 @@ async def test_damage_on_the_way_up_is_sent_again() -> None:
         if number:
             return None
         return service.answer(Request(request.method, request.origin, request.target, request.headers,
-                                      bytes(request.body).replace(b"hello", b"jello")))  # fmt: skip
+                                      request.content.replace(b"hello", b"jello")))  # fmt: skip
 
     service.script = damage
     await client_of(service).put("k", HELLO)

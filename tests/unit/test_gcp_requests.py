@@ -36,7 +36,7 @@ def as_text(request: Request) -> str:
     """The request as it would be read on the wire, with the random boundary masked."""
     lines = [f"{request.method} {request.target}", f"host: {request.origin.authority}"]
     lines += [f"{name}: {value}" for name, value in request.headers]
-    text = "\n".join(lines) + "\n\n" + bytes(request.body).decode().replace("\r\n", "\n")
+    text = "\n".join(lines) + "\n\n" + request.content.decode().replace("\r\n", "\n")
     boundary = re.search(r"boundary=([0-9a-f]{32})", text)
     return text.replace(boundary[1], "BOUNDARY") if boundary else text
 
@@ -204,7 +204,7 @@ async def test_the_parts_of_a_composition_and_its_end() -> None:
 
     transport = CannedTransport()
     transport.replies = [
-        lambda request: told(json.loads(bytes(request.body).split(b"\r\n\r\n")[1].split(b"\r\n")[0])["name"])
+        lambda request: told(json.loads(request.content.split(b"\r\n\r\n")[1].split(b"\r\n")[0])["name"])
     ]
     client = client_of(transport)
     upload = await client.create_upload("d/k", WriteOptions("text/csv", {"a": "1"}), 1 << 30)

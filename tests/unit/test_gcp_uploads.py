@@ -164,7 +164,7 @@ async def test_an_object_that_is_there_too_early_is_withdrawn_and_an_error() -> 
     service = StrictGcs()
 
     def publish(number: int, request: Request) -> Reply | None:
-        return Reply(200, {}, service_row(service.put("k", bytes(request.body)))) if number == 1 else None
+        return Reply(200, {}, service_row(service.put("k", request.content))) if number == 1 else None
 
     service.script = publish
     with pytest.raises(ServiceError, match="before its last bytes"):

@@ -22,7 +22,7 @@ from entrepot import __version__
 from entrepot.errors import BadResponse, TimedOut
 from entrepot.http.routes import FAILURES, Route, cause, tls_context
 from entrepot.http.transport import Origin, Request, Response, Timeouts, Transport
-from entrepot.models import KIB, MIB, Buffer
+from entrepot.models import KIB, MIB
 
 USER_AGENT: Final = f"entrepot/{__version__}"
 
@@ -216,7 +216,7 @@ class _Exchange(Response):
         headers: CIMultiDict[str] = CIMultiDict(request.headers)
         headers["Host"] = route.authority
         headers["User-Agent"] = USER_AGENT
-        self._body = body = _Body(request.body, transport.timeouts.send_s) if request.body else None
+        self._body = body = _Body(request, transport.timeouts.send_s) if request.body or request.before else None
         try:
             self._reply = reply = await pool.session.request(
                 request.method,
@@ -310,27 +310,32 @@ class _Body(aiohttp.Payload):
     written: all of them were given to the connection.
     """
 
-    def __init__(self, data: Buffer, send_s: float) -> None:
-        super().__init__(data)
-        self._view = memoryview(data).cast("B")
+    def __init__(self, request: Request, send_s: float) -> None:
+        super().__init__(request.body)
+        self._view = memoryview(request.body).cast("B")
+        self._before, self._after = request.before, request.after
         self._send_s = send_s
-        self._size = self._view.nbytes
+        self._size = self._bytes = len(self._before) + self._view.nbytes + len(self._after)
         self._connection: asyncio.WriteTransport | None = None
         self.written = False
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return str(self._view, encoding, errors)
+        return b"".join((self._before, self._view, self._after)).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         assert isinstance(writer, StreamWriter)
         self._connection = writer.transport
-        if self._view.nbytes <= _NEVER_WAITS_BYTES:
-            await writer.write(self._view)
+        if self._bytes <= _NEVER_WAITS_BYTES:
+            await writer.write(b"".join((self._before, self._view, self._after)) if self._before else self._view)
             self.written = True
             return
+        if self._before:
+            await writer.write(self._before)
         for start in range(0, self._view.nbytes, _CHUNK_BYTES):
             async with asyncio.timeout(self._send_s):
                 await writer.write(self._view[start : start + _CHUNK_BYTES])
+        if self._after:
+            await writer.write(self._after)
         self.written = True
 
     def abandon(self) -> None:

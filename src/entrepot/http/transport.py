@@ -55,6 +55,7 @@ class Request:
     """One request, complete but for `Host`, `Content-Length` and `Connection`, which the transport writes.
 
     target: path and query exactly as sent (already percent-encoded). headers: as sent; no `Host`.
+    before, after: sent around the body, as where it is a part of a multipart document; so it need not be copied.
     """
 
     method: str
@@ -62,6 +63,13 @@ class Request:
     target: str
     headers: Headers = ()
     body: Buffer = b""
+    before: bytes = b""
+    after: bytes = b""
+
+    @property
+    def content(self) -> bytes:
+        """All that is sent as the body, in one piece."""
+        return b"".join((self.before, self.body, self.after))
 
 
 class Response(ABC):

@@ -26,7 +26,7 @@ ERROR_MAX_BYTES: Final = 64 * KIB
 class Call(NamedTuple):
     """One request before it is signed. payload: what the signature says of the body, where it covers one.
 
-    accepts: statuses beside 2xx that `take` reads itself.
+    accepts: statuses beside 2xx that `take` reads itself. before, after: as of a `Request`.
     """
 
     method: str
@@ -35,6 +35,8 @@ class Call(NamedTuple):
     body: Buffer = b""
     payload: str = ""
     accepts: frozenset[int] = frozenset()
+    before: bytes = b""
+    after: bytes = b""
 
 
 class Exchange(ServiceClient):

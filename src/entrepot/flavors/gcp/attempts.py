@@ -24,7 +24,7 @@ from entrepot.errors import (
 from entrepot.flavors.gcp.replies import Rewritten
 from entrepot.flavors.gcp.requests import DEFAULT_TYPE, WRITE_ID, Piece, Settings, Source
 from entrepot.flavors.gcp.resumable import Chunk
-from entrepot.models import KIB, MIB, Buffer, Capabilities, Limits, ObjectStat, WriteOptions
+from entrepot.models import GIB, KIB, MIB, Buffer, Capabilities, Limits, ObjectStat, WriteOptions
 from entrepot.objects.client import user_metadata
 from entrepot.services.client import ServiceClient, Unsure
 from entrepot.services.faults import ErrorReply
@@ -35,11 +35,11 @@ _log = logging.getLogger(__name__)
 LIMITS: Final = Limits(
     part_min_bytes=256 * KIB,
     part_max_bytes=1024 * MIB,
-    put_max_bytes=64 * MIB,
+    put_max_bytes=5 * GIB,
     copy_max_bytes=5 * 1024**4,
     delete_batch=100,
 )
-"""put_max_bytes: the service takes more, but description and bytes are one body, which is put together in memory.
+"""put_max_bytes: the service takes 5 TiB, in one request that nothing can resume.
 
 Source: Cloud Storage, "Quotas and limits": objects of 5 TiB, batches of 100.
 """

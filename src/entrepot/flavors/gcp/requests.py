@@ -107,18 +107,15 @@ class Requests:
         described = description(options, self._settings, temporary=temporary)
         described["name"], described["crc32c"] = key, crc32c_base64(crc32c)
         boundary = os.urandom(16).hex()
-        kind = described["contentType"]
-        body = b"".join(
-            (
-                f"--{boundary}\r\n{_JSON[0]}: {_JSON[1]}\r\n\r\n{json.dumps(described)}\r\n"
-                f"--{boundary}\r\ncontent-type: {kind}\r\n\r\n".encode(),
-                data,
-                f"\r\n--{boundary}--\r\n".encode(),
-            )
+        before = (
+            f"--{boundary}\r\n{_JSON[0]}: {_JSON[1]}\r\n\r\n{json.dumps(described)}\r\n"
+            f"--{boundary}\r\ncontent-type: {described['contentType']}\r\n\r\n"
         )
+        after = f"\r\n--{boundary}--\r\n"
         target = self._upload + "?uploadType=multipart" + (self._temporary if temporary else self._written)
         headers = (("content-type", f"multipart/related; boundary={boundary}"),)
-        return Call("POST", _if_generation(target, generation), headers, body)
+        target = _if_generation(target, generation)
+        return Call("POST", target, headers, data, before=before.encode(), after=after.encode())
 
     def delete(self, key: str, generation: str | None = None) -> Call:
         query = _query({"ifGenerationMatch": generation, "userProject": self._settings.user_project})

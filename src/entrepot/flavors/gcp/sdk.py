@@ -207,7 +207,7 @@ class _Sdk(Transport):
                 URL(request.origin.url + request.target, encoded=True),
                 headers,
                 auto_raise_for_status=False,
-                data=io.BytesIO(request.body) if len(request.body) else None,
+                data=io.BytesIO(request.content) if len(request.body) or request.before else None,
                 allow_redirects=False,
                 auto_decompress=False,
                 timeout=_NO_TOTAL,

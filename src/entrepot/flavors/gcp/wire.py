@@ -43,7 +43,7 @@ class GcpWireClient(Exchange, GcpClient):
     async def _signed(self, call: Call) -> tuple[Request, GoogleToken | None]:
         token = await self._credentials.current()
         headers = call.headers if token is None else (token.header, *call.headers)
-        return Request(call.method, self._origin, call.target, headers, call.body), token
+        return Request(call.method, self._origin, call.target, headers, call.body, call.before, call.after), token
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> ErrorReply:
         return replies.error_reply(status, headers, body)
