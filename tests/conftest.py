@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from entrepot.testing.azure_server import AzuriteServer, azurite
 from entrepot.testing.gcs import GcsServer, fake_gcs
 from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
 from google_signin import SignIn, sign_in
@@ -62,6 +63,13 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteServer]:
+    """Azurite: Microsoft's emulator of Azure Blob Storage."""
+    with azurite(tmp_path_factory.mktemp("azurite")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
     """fake-gcs-server, in memory: conditions on writes in one request only."""
     with fake_gcs(tmp_path_factory.mktemp("fake-gcs")) as server:
@@ -106,6 +114,11 @@ def moto_bucket(moto_server: Server) -> str:
 
 
 @pytest.fixture(scope="session")
+def azurite_container(azurite_server: AzuriteServer) -> str:
+    return azurite_server.create_container()
+
+
+@pytest.fixture(scope="session")
 def gcs_bucket(gcs_server: GcsServer) -> str:
     return gcs_server.create_bucket()
 
@@ -135,6 +148,11 @@ def juicefs_uri(juicefs_bucket: str, unique_prefix: str) -> str:
 @pytest.fixture
 def juicefs_plain_uri(juicefs_plain_bucket: str, unique_prefix: str) -> str:
     return f"s3://{juicefs_plain_bucket}/{unique_prefix}"
+
+
+@pytest.fixture
+def azurite_uri(azurite_container: str, unique_prefix: str) -> str:
+    return f"az://{azurite_container}/{unique_prefix}"
 
 
 @pytest.fixture

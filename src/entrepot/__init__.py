@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from entrepot.contract import BaseArtifactStore
     from entrepot.errors import NotFound, StoreError
     from entrepot.filesystem import FileSystemArtifactStore
+    from entrepot.flavors.azure.store import AzureArtifactStore
     from entrepot.flavors.gcp.store import GcpArtifactStore
     from entrepot.flavors.local import LocalArtifactStore
     from entrepot.flavors.memory import MemoryArtifactStore
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from entrepot.transfer.engine import CopyReport
 
 _HOMES = {
+    "AzureArtifactStore": "entrepot.flavors.azure.store",
     "BaseArtifactStore": "entrepot.contract",
     "ByteRange": "entrepot.models",
     "Capabilities": "entrepot.models",
@@ -53,6 +55,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AzureArtifactStore",
     "BaseArtifactStore",
     "ByteRange",
     "Capabilities",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from entrepot.errors import InvalidPath, PathOutsideStore
 
@@ -101,7 +101,7 @@ class Root:
     prefix: str = ""
 
     @classmethod
-    def parse(cls, uri: str) -> Root:
+    def parse(cls, uri: str) -> Self:
         """The root that `s3://bucket/some/prefix` names; one trailing slash is ignored."""
         scheme, container, key = split_uri(uri)
         if not container:

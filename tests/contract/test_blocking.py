@@ -11,11 +11,21 @@ import pytest
 
 from contract.memory_hooks import MemoryHooks
 from entrepot.blocking import SyncArtifactStore
+from entrepot.flavors.azure.store import AzureArtifactStore
 from entrepot.flavors.gcp.store import GcpArtifactStore
 from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.memory import MemoryArtifactStore, MemoryClient
 from entrepot.flavors.s3.store import S3ArtifactStore
-from entrepot.testing import BlockingStoreContract, FolderHooks, GcsHooks, GcsServer, S3Hooks, Server
+from entrepot.testing import (
+    AzureHooks,
+    AzuriteServer,
+    BlockingStoreContract,
+    FolderHooks,
+    GcsHooks,
+    GcsServer,
+    S3Hooks,
+    Server,
+)
 
 
 class TestBlockingLocal(FolderHooks, BlockingStoreContract):
@@ -43,6 +53,14 @@ class TestBlockingS3OnRclone(S3Hooks, BlockingStoreContract):
         self.look_into(rclone_server, rclone_uri)
         options = {**rclone_server.s3_options, "max_attempts": 2}
         with SyncArtifactStore(S3ArtifactStore(rclone_uri, **options)) as store:
+            yield store
+
+
+class TestBlockingAzure(AzureHooks, BlockingStoreContract):
+    @pytest.fixture
+    def blocking_store(self, azurite_server: AzuriteServer, azurite_uri: str) -> Iterator[SyncArtifactStore]:
+        self.look_into(azurite_server, azurite_uri)
+        with SyncArtifactStore(AzureArtifactStore(azurite_uri, **azurite_server.azure_options)) as store:
             yield store
 
 

@@ -10,10 +10,11 @@ from typing import ClassVar
 import pytest
 
 from contract.memory_hooks import MemoryHooks
+from entrepot.flavors.azure.store import AzureArtifactStore
 from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.memory import MemoryArtifactStore, MemoryClient
 from entrepot.flavors.s3.store import S3ArtifactStore
-from entrepot.testing import FolderHooks, S3Hooks, Server, StoreModelContract
+from entrepot.testing import AzureHooks, AzuriteServer, FolderHooks, S3Hooks, Server, StoreModelContract
 
 
 class TestLocalModel(FolderHooks, StoreModelContract):
@@ -68,3 +69,18 @@ class TestModelOnJuicefs(_OnS3):
     SERVER = "juicefs"
     keeps_file_beside_directory = False  # a file system lies below
     markers_stay = False
+
+
+class TestModelOnAzurite(AzureHooks, StoreModelContract):
+    model_examples = 20
+    model_steps = 20
+    compares_after_every_step = False
+
+    @pytest.fixture
+    def make_store(self, azurite_server: AzuriteServer, azurite_container: str) -> Callable[[], AzureArtifactStore]:
+        def make() -> AzureArtifactStore:
+            uri = f"az://{azurite_container}/m-{secrets.token_hex(6)}"
+            self.look_into(azurite_server, uri)
+            return AzureArtifactStore(uri, max_attempts=2, **azurite_server.azure_options)
+
+        return make

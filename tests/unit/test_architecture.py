@@ -111,6 +111,11 @@ def test_s3_with_keys_imports_no_sdk() -> None:
     assert not loaded_after(code) & {"aiobotocore", "botocore", "rich", "typer"}
 
 
+def test_azure_with_keys_imports_no_sdk() -> None:
+    code = "import entrepot; entrepot.AzureArtifactStore('az://box', account_name='acct', account_key='a2V5').client"
+    assert not loaded_after(code) & {"azure", "google_crc32c", "msal", "rich", "typer"}
+
+
 def test_gcp_with_a_token_imports_no_sdk() -> None:
     code = "import entrepot; entrepot.GcpArtifactStore('gs://bucket', access_token='t').client"
     assert not loaded_after(code) & {"cryptography", "gcloud", "google", "google_crc32c", "jwt", "rich", "typer"}

@@ -28,6 +28,8 @@ class SharedStore(PlainStore):
 
 class TestAFlavorOfThirteenMethods(ArtifactStoreContract):
     many_files = 100
+    cancellation_points = None
+    shares_files_between_processes = False
 
     @pytest.fixture
     def store(self, unique_prefix: str) -> Iterator[BaseArtifactStore]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from canned import CannedTransport, Reply
 from entrepot import errors
 from entrepot.auth.aws import AwsCredentials
 from entrepot.errors import BadResponse, ChecksumMismatch, ConnectionFailed, NotFound, PreconditionFailed, StoreError
@@ -22,7 +23,7 @@ from entrepot.flavors.s3.wire import S3WireClient
 from entrepot.http.transport import Request
 from entrepot.models import MIB, ByteRange, FileStat, Part, Upload, WriteOptions
 from entrepot.services.faults import ErrorInside, ErrorReply, Unreadable
-from s3_canned import CannedTransport, Reply, Sequenced, client_of, error, xml
+from s3_canned import Sequenced, client_of, error, xml
 
 pytestmark = pytest.mark.anyio
 

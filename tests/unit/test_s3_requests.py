@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from canned import AT_ONCE, CannedTransport, Reply
 from entrepot.errors import ConfigurationError, CredentialsMissing, ServiceUnavailable, StoreError, UnsupportedOperation
 from entrepot.flavors.s3.config import S3Config
 from entrepot.flavors.s3.connection import make_client
 from entrepot.flavors.s3.store import S3ArtifactStore
 from entrepot.models import ByteRange, Part, Upload, WriteOptions
 from entrepot.testing.servers import Server
-from s3_canned import AT_ONCE, KEYS, CannedTransport, Reply, as_text, client_of, xml
+from s3_canned import KEYS, as_text, client_of, xml
 
 pytestmark = pytest.mark.anyio
 

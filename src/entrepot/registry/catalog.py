@@ -94,14 +94,14 @@ BUILT_IN: Final = (
         "entrepot.flavors.gcp.store:GcpArtifactStore",
         ("gs",),
         extra="gcp",
-        needs=("aiohttp", "gcloud.aio.auth"),
+        needs=("aiohttp", "google_crc32c"),
     ),
     Flavor(
         "azure",
         "entrepot.flavors.azure.store:AzureArtifactStore",
-        ("az", "abfs"),
+        ("az", "abfs", "abfss"),
         extra="azure",
-        needs=("aiohttp", "azure.storage.blob"),
+        needs=("aiohttp", "google_crc32c"),
     ),
 )
 """The flavors that come with entrepot."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from entrepot.services.faults import Unreadable
 
@@ -44,6 +45,7 @@ def content_range(headers: Mapping[str, str]) -> tuple[int, int, int | None]:
     return int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])
 
 
+@lru_cache(maxsize=1024)  # what was written in one second has one
 def http_time(text: str) -> datetime | None:
     """`Wed, 21 Oct 2015 07:28:00 GMT` (RFC 9110, 5.6.7) in UTC; None where it is not one."""
     try:

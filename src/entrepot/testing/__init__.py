@@ -12,20 +12,24 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from entrepot.testing.azure_server import AzuriteServer, azurite
     from entrepot.testing.cancelling import CancellationContract
     from entrepot.testing.clients import ObjectClientContract
     from entrepot.testing.contract import ArtifactStoreContract
     from entrepot.testing.forking import ProcessContract
     from entrepot.testing.gcs import GcsServer, fake_gcs
-    from entrepot.testing.hooks import FolderHooks, GcsHooks, S3Hooks
+    from entrepot.testing.hooks import AzureHooks, FolderHooks, GcsHooks, S3Hooks
     from entrepot.testing.machine import StoreModelContract
     from entrepot.testing.parity import BlockingStoreContract
+    from entrepot.testing.raw_azure import RawAzure
     from entrepot.testing.raw_gcs import RawGcs
     from entrepot.testing.raw_s3 import RawS3
     from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
 
 _HOMES = {
     "ArtifactStoreContract": "contract",
+    "AzureHooks": "hooks",
+    "AzuriteServer": "azure_server",
     "BlockingStoreContract": "parity",
     "CancellationContract": "cancelling",
     "FolderHooks": "hooks",
@@ -33,11 +37,13 @@ _HOMES = {
     "GcsServer": "gcs",
     "ObjectClientContract": "clients",
     "ProcessContract": "forking",
+    "RawAzure": "raw_azure",
     "RawGcs": "raw_gcs",
     "RawS3": "raw_s3",
     "S3Hooks": "hooks",
     "Server": "servers",
     "StoreModelContract": "machine",
+    "azurite": "azure_server",
     "fake_gcs": "gcs",
     "juicefs_gateway": "servers",
     "moto_s3": "servers",
@@ -46,6 +52,8 @@ _HOMES = {
 
 __all__ = [
     "ArtifactStoreContract",
+    "AzureHooks",
+    "AzuriteServer",
     "BlockingStoreContract",
     "CancellationContract",
     "FolderHooks",
@@ -53,11 +61,13 @@ __all__ = [
     "GcsServer",
     "ObjectClientContract",
     "ProcessContract",
+    "RawAzure",
     "RawGcs",
     "RawS3",
     "S3Hooks",
     "Server",
     "StoreModelContract",
+    "azurite",
     "fake_gcs",
     "juicefs_gateway",
     "moto_s3",

@@ -269,8 +269,9 @@ class CancellationContract(StoreRules):
             try:
                 return {uri[start + len(prefix) :]: await self.raw_read(uri) for uri in uris}
             except Exception:
-                if time.monotonic() > deadline or all([await self.raw_exists(uri) for uri in uris]):
+                if time.monotonic() > deadline:
                     raise
+                await anyio.sleep(0.01)
 
 
 def _spread(count: int, points: int | None) -> Sequence[int]:

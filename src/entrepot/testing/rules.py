@@ -37,6 +37,12 @@ class StoreRules:
     """False where the place loses sight of a directory once a file of its name was refused."""
     tells_etags: ClassVar[bool] = True
     """`stat` tells an etag of every file; without it, a file that is replaced by one of its size is not noticed."""
+    drops_aborted_parts: ClassVar[bool] = True
+    """An upload that is given up leaves no parts. If not, the service drops them by itself, later, and nothing of them
+    is seen meanwhile.
+    """
+    uploads_side_by_side: ClassVar[bool] = True
+    """Uploads of one key do not disturb each other. If not, one is a Conflict where another write ended before it."""
     unkept_names: ClassVar[frozenset[str]] = frozenset()
     """Those of `names.ODD_NAMES` that the place refuses; writing them is a StoreError."""
     folds_names: ClassVar[bool] = False
@@ -162,7 +168,8 @@ class StoreRules:
         """What a dropped write left behind is gone; where it cannot be awaited, within seconds."""
         deadline = time.monotonic() + _SETTLING_TIME_S
         while True:
-            left = [*await self.raw_uploads(), *await self.raw_temporaries()]
+            uploads = await self.raw_uploads() if self.drops_aborted_parts else []
+            left = [*uploads, *await self.raw_temporaries()]
             if not left or time.monotonic() > deadline:
                 break
             await anyio.sleep(0.05)

@@ -49,11 +49,7 @@ def stat_of(key: str, headers: Mapping[str, str], size_bytes: int | None = None)
 
 def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
     """The user's own metadata, keys in lower case, RFC 2047 words decoded (see `requests.metadata`)."""
-    return {
-        name[len(_META) :]: header_text(value)
-        for name, value in headers.items()
-        if name.startswith(_META)
-    }
+    return {name[len(_META) :]: header_text(value) for name, value in headers.items() if name.startswith(_META)}
 
 
 def etag_may_be_md5(headers: Mapping[str, str]) -> bool:

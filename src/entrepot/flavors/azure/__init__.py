@@ -1,0 +1,1 @@
+"""The artifact store on Azure Blob Storage."""
