@@ -19,7 +19,7 @@ class TestAzureOnAzurite(AzureHooks, ArtifactStoreContract):
     @pytest.fixture
     async def store(self, azurite_server: AzuriteServer, azurite_uri: str) -> AsyncIterator[AzureArtifactStore]:
         self.look_into(azurite_server, azurite_uri)
-        async with AzureArtifactStore(path=azurite_uri, max_attempts=2, **azurite_server.azure_options) as store:
+        async with AzureArtifactStore(path=azurite_uri, **azurite_server.azure_options) as store:
             # Pages of Azure's own size would need more blobs than Azurite likes.
             store.client.limits = replace(store.client.limits, list_page=500)
             yield store

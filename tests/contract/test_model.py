@@ -81,6 +81,6 @@ class TestModelOnAzurite(AzureHooks, StoreModelContract):
         def make() -> AzureArtifactStore:
             uri = f"az://{azurite_container}/m-{secrets.token_hex(6)}"
             self.look_into(azurite_server, uri)
-            return AzureArtifactStore(uri, max_attempts=2, **azurite_server.azure_options)
+            return AzureArtifactStore(uri, **azurite_server.azure_options)
 
         return make
