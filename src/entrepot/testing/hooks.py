@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import anyio.to_thread
 
@@ -24,43 +24,71 @@ if TYPE_CHECKING:
     from entrepot.testing.servers import Server
 
 
-class S3Hooks(StoreRules):
-    """Looks into a bucket with the plainest client. The `store` fixture calls `look_into` first."""
+class RawContainer(Protocol):
+    """The plainest client of one bucket or container; every method blocks."""
 
-    server: Server
-    raw: RawS3
-    root: str
+    def get(self, key: str, /) -> bytes: ...
+    def put(self, key: str, data: bytes, /) -> object: ...
+    def exists(self, key: str, /) -> bool: ...
+    def keys(self, prefix: str, /) -> list[str]: ...
 
-    def look_into(self, server: Server, uri: str) -> None:
+
+class ServiceHooks(StoreRules):
+    """Looks into a container with the plainest client. A subclass calls `watch` before the store is used."""
+
+    raw: Any
+    """A `RawContainer`, and what a subclass knows of it beside."""
+    container_uri: str
+    prefix: str
+
+    def watch(self, raw: RawContainer, uri: str) -> None:
         """Remember where the store under test keeps its objects. uri: its root."""
-        _, bucket, self.root = split_uri(uri)
-        self.server, self.raw = server, server.bucket(bucket)
-        self.secret_texts = [server.secret]
+        scheme, container, root = split_uri(uri)
+        self.raw, self.container_uri = raw, f"{scheme}://{container}/"
+        self.prefix = f"{root}/" if root else ""
 
     async def raw_read(self, uri: str) -> bytes:
-        return await anyio.to_thread.run_sync(self.raw.get, split_uri(uri)[2])
+        data: bytes = await anyio.to_thread.run_sync(self.raw.get, split_uri(uri)[2])
+        return data
 
     async def raw_write(self, uri: str, data: bytes) -> None:
         await anyio.to_thread.run_sync(self.raw.put, split_uri(uri)[2], data)
 
     async def raw_exists(self, uri: str) -> bool:
-        return await anyio.to_thread.run_sync(self.raw.exists, split_uri(uri)[2])
+        there: bool = await anyio.to_thread.run_sync(self.raw.exists, split_uri(uri)[2])
+        return there
+
+    async def raw_keys(self) -> list[str]:
+        """The addresses of all that is below the root, markers and temporaries too."""
+        keys: list[str] = await anyio.to_thread.run_sync(self.raw.keys, self.prefix)
+        return [self.container_uri + key for key in keys]
 
     async def raw_list(self) -> list[str]:
-        keys = await anyio.to_thread.run_sync(self.raw.keys, self.root + "/" if self.root else "")
-        return [f"s3://{self.raw.bucket}/{key}" for key in keys if not key.endswith("/")]
+        return [uri for uri in await self.raw_keys() if not uri.endswith("/") and TEMPORARY_PREFIX not in uri]
+
+
+class S3Hooks(ServiceHooks):
+    """Looks into a bucket of an S3 server. The `store` fixture calls `look_into` first."""
+
+    server: Server
+    raw: RawS3
+
+    def look_into(self, server: Server, uri: str) -> None:
+        """Remember where the store under test keeps its objects. uri: its root."""
+        self.watch(server.bucket(split_uri(uri)[1]), uri)
+        self.server, self.secret_texts = server, [server.secret]
 
     async def raw_uploads(self) -> list[str]:
-        found = await anyio.to_thread.run_sync(self.raw.uploads, self.root + "/" if self.root else "")
-        return [f"s3://{self.raw.bucket}/{key} {upload}" for key, upload in found]
+        found = await anyio.to_thread.run_sync(self.raw.uploads, self.prefix)
+        return [f"{self.container_uri}{key} {upload}" for key, upload in found]
 
     def give_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", self.server.key)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", self.server.secret)
 
 
-class AzureHooks(StoreRules):
-    """Looks into a container with the plainest client. The `store` fixture calls `look_into` first."""
+class AzureHooks(ServiceHooks):
+    """Looks into a container of Azurite. The `store` fixture calls `look_into` first."""
 
     # Blocks that were never committed go by themselves after a week, or when the blob is written; there is no request
     # to drop them (Azure Storage REST API Reference, "Put Block", Remarks). Nothing of them is seen.
@@ -73,66 +101,33 @@ class AzureHooks(StoreRules):
 
     server: AzuriteServer
     raw: RawAzure
-    root: str
 
     def look_into(self, server: AzuriteServer, uri: str) -> None:
         """Remember where the store under test keeps its blobs. uri: its root, `az://container/prefix`."""
-        _, container, self.root = split_uri(uri)
-        self.server, self.raw = server, server.container(container)
-        self.secret_texts = [server.account_key]
-
-    async def raw_read(self, uri: str) -> bytes:
-        return await anyio.to_thread.run_sync(self.raw.get, split_uri(uri)[2])
-
-    async def raw_write(self, uri: str, data: bytes) -> None:
-        await anyio.to_thread.run_sync(self.raw.put, split_uri(uri)[2], data)
-
-    async def raw_exists(self, uri: str) -> bool:
-        return await anyio.to_thread.run_sync(self.raw.exists, split_uri(uri)[2])
-
-    async def raw_list(self) -> list[str]:
-        keys = await anyio.to_thread.run_sync(self.raw.keys, self.root + "/" if self.root else "")
-        return [f"az://{self.raw.container}/{key}" for key in keys if not key.endswith("/")]
+        self.watch(server.container(split_uri(uri)[1]), uri)
+        self.server, self.secret_texts = server, [server.account_key]
 
     async def raw_uploads(self) -> list[str]:
-        names = await anyio.to_thread.run_sync(self.raw.uncommitted, self.root + "/" if self.root else "")
-        return [f"az://{self.raw.container}/{name}" for name in names]
+        names = await anyio.to_thread.run_sync(self.raw.uncommitted, self.prefix)
+        return [self.container_uri + name for name in names]
 
     def give_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", self.server.account_name)
         monkeypatch.setenv("AZURE_STORAGE_KEY", self.server.account_key)
 
 
-class GcsHooks(StoreRules):
-    """Looks into a bucket with the plainest client. The `store` fixture calls `look_into` first."""
+class GcsHooks(ServiceHooks):
+    """Looks into a bucket of the emulator. The `store` fixture calls `look_into` first."""
 
-    raw_gcs: RawGcs
-    root: str
+    raw: RawGcs
 
     def look_into(self, server: GcsServer, uri: str) -> None:
         """Remember where the store under test keeps its objects. uri: its root."""
-        _, bucket, self.root = split_uri(uri)
-        self.raw_gcs = server.bucket(bucket)
-
-    async def raw_read(self, uri: str) -> bytes:
-        return await anyio.to_thread.run_sync(self.raw_gcs.get, split_uri(uri)[2])
-
-    async def raw_write(self, uri: str, data: bytes) -> None:
-        await anyio.to_thread.run_sync(self.raw_gcs.put, split_uri(uri)[2], data)
-
-    async def raw_exists(self, uri: str) -> bool:
-        return await anyio.to_thread.run_sync(self.raw_gcs.exists, split_uri(uri)[2])
-
-    async def _keys(self) -> list[str]:
-        keys = await anyio.to_thread.run_sync(self.raw_gcs.keys, self.root + "/" if self.root else "")
-        return [f"gs://{self.raw_gcs.bucket}/{key}" for key in keys]
-
-    async def raw_list(self) -> list[str]:
-        return [uri for uri in await self._keys() if not uri.endswith("/") and TEMPORARY_PREFIX not in uri]
+        self.watch(server.bucket(split_uri(uri)[1]), uri)
 
     async def raw_uploads(self) -> list[str]:
         """The parts of compositions; the service tells of no resumable session."""
-        return [uri for uri in await self._keys() if TEMPORARY_PREFIX in uri]
+        return [uri for uri in await self.raw_keys() if TEMPORARY_PREFIX in uri]
 
 
 class FolderHooks(StoreRules):
