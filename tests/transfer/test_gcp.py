@@ -38,6 +38,7 @@ async def gcs(
     if request.param == "composition":  # also of files that do not take a minute
         monkeypatch.setattr(gcp_client, "COMPOSED_FROM_BYTES", 16 * MIB)
     async with GcpArtifactStore(f"gs://{gcs_server.create_bucket()}", **gcs_server.options) as store:
+        await store.probe_capabilities()  # so that no probe is under way where a test cancels
         yield store
 
 

@@ -517,6 +517,27 @@ async def test_any_one_reply_lost_or_failed_ends_in_the_joined_object(at: int, h
     assert [held.name for held in service.old].count("d/k") == 0, "and it was published once"
 
 
+async def test_a_part_that_comes_after_it_was_given_up_is_removed_as_well() -> None:
+    """Its bytes had arrived when its sender was cancelled: the service writes it behind the abort's back."""
+    service = StrictGcs()
+    client = client_of(service)
+    upload = await client.create_upload("d/k", size_bytes=1 << 40)
+    await client.put_part(upload, 1, b"x")
+    (name,) = service.live
+    service.script = lambda _number, request: Reply(403) if "multipart" in request.target else None
+    with pytest.raises(StoreError):
+        await client.put_part(upload, 2, b"y")
+
+    async def write_late() -> None:
+        await asyncio.sleep(0.1)
+        service.put(name.replace("00001", "00002"), b"y")
+
+    late = asyncio.ensure_future(write_late())
+    await client.abort_upload(upload)
+    await late
+    assert service.live == {}
+
+
 async def test_a_composition_that_is_something_else_is_withdrawn() -> None:
     service = StrictGcs()
     client = client_of(service)

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+import anyio
+
 from entrepot.errors import ChecksumMismatch, NotFound, PreconditionFailed, StoreError
 from entrepot.flavors.gcp.attempts import LIMITS, NO_OBJECT, GcpAttempts, condition_of, recognised
 from entrepot.flavors.gcp.requests import Piece
@@ -32,6 +34,8 @@ _AT_ONCE: Final = 32
 
 _LONGER_BYTES: Final = len(f"{TEMPORARY_PREFIX}{'0' * 16}//00000-{'0' * 8}")
 _ENDED_KEPT: Final = 1_000
+_LATE_S: Final = 0.5
+"""How long after an abort a part may still appear whose request was given up: its bytes had arrived by then."""
 _PART = re.compile(
     rf"(?P<directory>(?:.*/)?){re.escape(TEMPORARY_PREFIX)}(?P<id>[0-9a-f]{{16}})/(?P<name>.+)/"
     r"(?P<number>\d{5}|x)-(?P<write>[0-9a-f]{8})",
@@ -50,6 +54,7 @@ class ComposedUploads:
     def __init__(self, client: GcpAttempts) -> None:
         self._client = client
         self._ended: deque[str] = deque(maxlen=_ENDED_KEPT)
+        self._given_up: set[str] = set()
 
     @staticmethod
     def create(key: str, options: WriteOptions, size_bytes: int | None) -> Upload:
@@ -71,7 +76,11 @@ class ComposedUploads:
         self._require_open(upload, "put_part")
         write = secrets.token_hex(4)
         crc32c = await crc32c_aside(data)
-        stat = await self._temporary(f"{self._base(upload)}{number:05d}-{write}", data, crc32c)
+        try:
+            stat = await self._temporary(f"{self._base(upload)}{number:05d}-{write}", data, crc32c)
+        except BaseException:
+            self._given_up.add(upload.upload_id)
+            raise
         return Part(number, len(data), f"{write}-{stat.etag}", crc32c=crc32c)
 
     async def _temporary(self, key: str, data: Buffer, crc32c: int) -> ObjectStat:
@@ -103,6 +112,7 @@ class ComposedUploads:
             made += [piece.key for piece in pieces]
         stat = await self._published(upload, pieces)
         self._ended.append(upload.upload_id)
+        self._given_up.discard(upload.upload_id)
         await self._remove(list(dict.fromkeys(made)))
         return stat
 
@@ -164,8 +174,18 @@ class ComposedUploads:
             _log.warning("temporaries stay beside %s: %s", self._client.uri(keys[0].partition("/.~")[0]), error)
 
     async def abort(self, upload: Upload) -> None:
-        """Remove all that was written for the upload. Requests: a listing, and a batch for each 100 temporaries."""
+        """Remove all that was written for the upload; where a part was given up, once more half a second later.
+
+        Requests: a listing, and a batch for each 100 temporaries.
+        """
         self._ended.append(upload.upload_id)
+        await self._remove_all(upload)
+        if upload.upload_id in self._given_up:
+            await anyio.sleep(_LATE_S)
+            await self._remove_all(upload)
+            self._given_up.discard(upload.upload_id)
+
+    async def _remove_all(self, upload: Upload) -> None:
         while True:
             page = await self._client.list_page(self._base(upload))
             keys = [found.key for found in page.objects]
