@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import sys
+from pathlib import Path
 
 import entrepot
 
@@ -27,7 +27,9 @@ async def carry(tree: str, source: str, target: str, back: str) -> dict[str, obj
     if "://" in target:
         reports.append(await entrepot.copy(target, back))
     failed = [item.to_json() for report in reports for item in report.failed]
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Not `ru_maxrss`: a child begins with what its parent had when it was forked.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    peak_kib = int(status.partition("VmHWM:")[2].split()[0])
     skipped = [report.empty_directories_skipped for report in reports]
     return {**between.to_json(), "failed": failed, "rss_mib": peak_kib / 1024, "skipped_on_the_way": skipped}
 

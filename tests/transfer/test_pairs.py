@@ -119,6 +119,6 @@ def test_every_pair_copies_the_tree_in_full_within_the_memory(
     mixed_in_full: Path, tmp_path: Path, place: Callable[[str], tuple[str, dict[str, str]]], source: str, target: str
 ) -> None:
     told = carried(mixed_in_full, tmp_path, place, source, target)
-    # What is kept in memory is this process's own.
-    held_mib = told["bytes"] / MIB * [source, target].count("memory")
+    # What is kept in memory is this process's own; a large file is there twice while its parts are joined.
+    held_mib = (told["bytes"] / MIB + 80) * [source, target].count("memory")
     assert told["rss_mib"] < PEAK_RSS_MIB + held_mib
