@@ -164,8 +164,9 @@ async def azure_sdk(container: str) -> AsyncGenerator[Contender]:
             return await (await client.download_blob(key_of(number))).readall()
 
         async def names() -> AsyncGenerator[str]:
-            async for name in client.list_blob_names(name_starts_with=LISTED):
-                yield name.removeprefix(LISTED)
+            # With what our `scan` tells of each blob: size, time, etag, type. (`list_blob_names` would tell names only.)
+            async for blob in client.list_blobs(name_starts_with=LISTED):
+                yield blob.name.removeprefix(LISTED)
 
         yield Contender(
             get,

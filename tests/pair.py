@@ -15,6 +15,12 @@ from pathlib import Path
 import entrepot
 
 
+def peak_rss_mib() -> float:
+    """This process's own peak: `ru_maxrss` of a child begins with what its parent had when it was forked."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
 async def carry(tree: str, source: str, target: str, back: str) -> dict[str, object]:
     """The report of the copy from SOURCE to TARGET, and this process's peak memory in MiB."""
     reports = []
@@ -27,11 +33,8 @@ async def carry(tree: str, source: str, target: str, back: str) -> dict[str, obj
     if "://" in target:
         reports.append(await entrepot.copy(target, back))
     failed = [item.to_json() for report in reports for item in report.failed]
-    # Not `ru_maxrss`: a child begins with what its parent had when it was forked.
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    peak_kib = int(status.partition("VmHWM:")[2].split()[0])
     skipped = [report.empty_directories_skipped for report in reports]
-    return {**between.to_json(), "failed": failed, "rss_mib": peak_kib / 1024, "skipped_on_the_way": skipped}
+    return {**between.to_json(), "failed": failed, "rss_mib": peak_rss_mib(), "skipped_on_the_way": skipped}
 
 
 if __name__ == "__main__":
