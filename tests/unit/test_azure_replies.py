@@ -293,6 +293,12 @@ async def test_versions_are_told_newest_first_and_of_one_key_only() -> None:
     assert len(transport.requests) == 2
 
 
+async def test_versions_are_not_looked_for_among_all_that_a_name_begins() -> None:
+    client, transport = client_of(Reply(body=listing(row("k", 1), row("k-other", 1), marker="1")))
+    assert [one.key for one in await client.list_versions("k")] == ["k"]
+    assert len(transport.requests) == 1
+
+
 # ---- batches -----------------------------------------------------------------------------------------------
 
 
