@@ -331,6 +331,17 @@ async def test_what_could_not_be_deleted_is_told_and_what_passes_is_tried_again(
     assert b"/box/a" not in bytes(transport.requests[1].body)
 
 
+async def test_parts_of_a_batch_are_signed_by_the_services_clock_too() -> None:
+    there = {"date": "Wed, 21 Oct 2015 07:28:00 GMT"}
+
+    def by_its_clock(request: Request) -> Reply:
+        right = bytes(request.body).count(b"x-ms-date: Wed, 21 Oct 2015") == 1
+        return batch_reply(answer(0, "202 Accepted" if right else "403 No", "" if right else "AuthenticationFailed"))
+
+    client, _ = client_of(refused(403, "AuthenticationFailed", there), by_its_clock)
+    assert await client.delete_many(["a"]) == []
+
+
 @pytest.mark.parametrize(
     "answers",
     [
