@@ -605,6 +605,18 @@ async def test_a_lost_reply_to_a_commit_is_settled_by_the_blobs_own_blocks(creat
     assert "blocklisttype=committed" in transport.requests[2].target
 
 
+async def test_a_blob_without_blocks_is_not_taken_for_the_commit_of_none() -> None:
+    client, _ = client_of(Reply(lost=True), refused(409, "BlobAlreadyExists"), blocks(), Reply(headers=TAGGED))
+    with pytest.raises(AlreadyExists):
+        await client.complete_upload(Upload("k", UPLOAD.upload_id, WriteOptions(if_none_match=True)), [])
+
+
+def test_a_list_of_as_many_blocks_as_a_blob_can_have_is_read() -> None:
+    rows = "".join(f"<Block><Name>{block_id('0' * 32, n)}</Name><Size>1</Size></Block>" for n in range(1, 50_001))
+    body = xml("BlockList", f"<CommittedBlocks>{rows}</CommittedBlocks>")
+    assert len(replies.parse_block_list(body)) == 50_000
+
+
 async def test_a_commit_whose_reply_was_lost_is_repeated() -> None:
     client, transport = client_of(Reply(lost=True), Reply(201, TAGGED))
     assert (await client.complete_upload(UPLOAD, PARTS)).etag == "0x1"
