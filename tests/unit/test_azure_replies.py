@@ -26,11 +26,13 @@ from entrepot.errors import (
     ServiceUnavailable,
 )
 from entrepot.flavors.azure import metadata, replies
+from entrepot.flavors.azure.attempts import LIMITS
 from entrepot.flavors.azure.batch import parse_batch
 from entrepot.flavors.azure.faults import fault
 from entrepot.flavors.azure.requests import block_id, content_md5
 from entrepot.http.transport import Request
 from entrepot.models import MIB, ByteRange, FileStat, Part, Upload, WriteOptions
+from entrepot.objects.trees import copy_object
 from entrepot.services.checksums import PartCrc32c, WholeMd5, crc32c, crc32c_hex, md5_hex
 from entrepot.services.faults import ErrorInside, ErrorReply, Unreadable
 
@@ -706,6 +708,15 @@ async def test_a_source_that_changes_at_once_is_looked_at_again() -> None:
     with pytest.raises(PreconditionFailed):
         await client.copy(client, "s", "k", source_etag="0x1")
     assert len(transport.requests) == 1
+
+
+async def test_a_large_blob_is_copied_in_parts_as_it_would_be_seen_empty() -> None:
+    head = {"content-length": str(LIMITS.copy_max_bytes + 1), "etag": '"0x1"'}
+    client, transport = client_of(lambda request: Reply(200 if request.method == "HEAD" else 201, head))
+    await copy_object(client, "k", client, "s")
+    written = [one for one in transport.requests if one.method == "PUT"]
+    assert all("comp=block" in one.target for one in written), "nothing is at the key before the blocks are committed"
+    assert written[-1].target == "/box/k?comp=blocklist"
 
 
 async def test_a_copy_that_takes_its_time_is_waited_for() -> None:
