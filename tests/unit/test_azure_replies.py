@@ -26,11 +26,13 @@ from entrepot.errors import (
     ServiceUnavailable,
 )
 from entrepot.flavors.azure import metadata, replies
+from entrepot.flavors.azure.attempts import LIMITS
 from entrepot.flavors.azure.batch import parse_batch
 from entrepot.flavors.azure.faults import fault
 from entrepot.flavors.azure.requests import block_id, content_md5
 from entrepot.http.transport import Request
 from entrepot.models import MIB, ByteRange, FileStat, Part, Upload, WriteOptions
+from entrepot.objects.trees import copy_object
 from entrepot.services.checksums import PartCrc32c, WholeMd5, crc32c, crc32c_hex, md5_hex
 from entrepot.services.faults import ErrorInside, ErrorReply, Unreadable
 
@@ -293,6 +295,12 @@ async def test_versions_are_told_newest_first_and_of_one_key_only() -> None:
     assert len(transport.requests) == 2
 
 
+async def test_versions_are_not_looked_for_among_all_that_a_name_begins() -> None:
+    client, transport = client_of(Reply(body=listing(row("k", 1), row("k-other", 1), marker="1")))
+    assert [one.key for one in await client.list_versions("k")] == ["k"]
+    assert len(transport.requests) == 1
+
+
 # ---- batches -----------------------------------------------------------------------------------------------
 
 
@@ -323,6 +331,17 @@ async def test_what_could_not_be_deleted_is_told_and_what_passes_is_tried_again(
     assert [(one.key, one.code) for one in failures] == [("a", "AuthorizationPermissionMismatch")]
     assert b"DELETE /box/b HTTP" in bytes(transport.requests[1].body)
     assert b"/box/a" not in bytes(transport.requests[1].body)
+
+
+async def test_parts_of_a_batch_are_signed_by_the_services_clock_too() -> None:
+    there = {"date": "Wed, 21 Oct 2015 07:28:00 GMT"}
+
+    def by_its_clock(request: Request) -> Reply:
+        right = bytes(request.body).count(b"x-ms-date: Wed, 21 Oct 2015") == 1
+        return batch_reply(answer(0, "202 Accepted" if right else "403 No", "" if right else "AuthenticationFailed"))
+
+    client, _ = client_of(refused(403, "AuthenticationFailed", there), by_its_clock)
+    assert await client.delete_many(["a"]) == []
 
 
 @pytest.mark.parametrize(
@@ -588,6 +607,18 @@ async def test_a_lost_reply_to_a_commit_is_settled_by_the_blobs_own_blocks(creat
     assert "blocklisttype=committed" in transport.requests[2].target
 
 
+async def test_a_blob_without_blocks_is_not_taken_for_the_commit_of_none() -> None:
+    client, _ = client_of(Reply(lost=True), refused(409, "BlobAlreadyExists"), blocks(), Reply(headers=TAGGED))
+    with pytest.raises(AlreadyExists):
+        await client.complete_upload(Upload("k", UPLOAD.upload_id, WriteOptions(if_none_match=True)), [])
+
+
+def test_a_list_of_as_many_blocks_as_a_blob_can_have_is_read() -> None:
+    rows = "".join(f"<Block><Name>{block_id('0' * 32, n)}</Name><Size>1</Size></Block>" for n in range(1, 50_001))
+    body = xml("BlockList", f"<CommittedBlocks>{rows}</CommittedBlocks>")
+    assert len(replies.parse_block_list(body)) == 50_000
+
+
 async def test_a_commit_whose_reply_was_lost_is_repeated() -> None:
     client, transport = client_of(Reply(lost=True), Reply(201, TAGGED))
     assert (await client.complete_upload(UPLOAD, PARTS)).etag == "0x1"
@@ -677,6 +708,15 @@ async def test_a_source_that_changes_at_once_is_looked_at_again() -> None:
     with pytest.raises(PreconditionFailed):
         await client.copy(client, "s", "k", source_etag="0x1")
     assert len(transport.requests) == 1
+
+
+async def test_a_large_blob_is_copied_in_parts_as_it_would_be_seen_empty() -> None:
+    head = {"content-length": str(LIMITS.copy_max_bytes + 1), "etag": '"0x1"'}
+    client, transport = client_of(lambda request: Reply(200 if request.method == "HEAD" else 201, head))
+    await copy_object(client, "k", client, "s")
+    written = [one for one in transport.requests if one.method == "PUT"]
+    assert all("comp=block" in one.target for one in written), "nothing is at the key before the blocks are committed"
+    assert written[-1].target == "/box/k?comp=blocklist"
 
 
 async def test_a_copy_that_takes_its_time_is_waited_for() -> None:

@@ -393,6 +393,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an account in a path of az": ({"path": "az://box@acct.blob.core.windows.net", "account_key": KEY}, "abfs://"),
     "a prefix that would not be kept": ({"path": "az://box/dir./x", **ACCOUNT}, "drops a dot"),
+    "an address that leads elsewhere": (
+        {"path": "abfs://box@acct.dfs.storage.example/x", "account_key": KEY},
+        "a host that is not Azure's",
+    ),
     "certificates that are not there": ({**ACCOUNT, "ca_bundle": "/no/such/file"}, "ca_bundle"),
 }
 
@@ -408,6 +412,18 @@ def test_a_configuration_that_cannot_work_is_refused_in_one_line(name: str) -> N
     assert "\n" not in text
     for secret in (KEY, "c2VjcmV0", "not base64!"):
         assert secret not in text
+
+
+def test_an_address_leads_elsewhere_where_the_configuration_does() -> None:
+    path = "abfs://box@acct.dfs.storage.example/x"
+    string = f"AccountName=acct;AccountKey={KEY};"
+    for options in (
+        {"account_key": KEY, "endpoint_suffix": "storage.example"},
+        {"account_key": KEY, "endpoint_url": "https://acct.blob.storage.example"},
+        {"connection_string": f"{string}EndpointSuffix=storage.example"},
+        {"connection_string": f"{string}BlobEndpoint=https://acct.blob.storage.example"},
+    ):
+        assert AzureConfig(path=path, **options).account().endpoint.origin.host == "acct.blob.storage.example"
 
 
 # ---- addresses ---------------------------------------------------------------------------------------------

@@ -37,14 +37,14 @@ class Node:
         return [child for child in self.children if child.name == name]
 
 
-def parse_xml(body: bytes, *roots: str) -> Node:
-    """The document, if its root has one of these names.
+def parse_xml(body: bytes, *roots: str, nodes_max: int = _NODES_MAX) -> Node:
+    """The document, if its root has one of these names. nodes_max: of how many elements it may be.
 
     Raises: ErrorInside where it is an `<Error>`; Unreadable for an empty body, no XML, a document type, another root.
     """
     top = Node("")
     stack = [top]
-    left = _NODES_MAX
+    left = nodes_max
 
     def start(name: str, _attributes: dict[str, str]) -> None:
         nonlocal left

@@ -14,6 +14,7 @@ from entrepot.services.endpoint import Endpoint, keeps_path
 
 SCHEMES: Final = frozenset({"az", "abfs", "abfss"})
 
+_AZURE_SUFFIXES = (DEFAULT_SUFFIX, "core.chinacloudapi.cn", "core.usgovcloudapi.net", "storage.azure.net")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"[a-z0-9](?:[a-z0-9]|-(?!-)){1,61}[a-z0-9]")
 _SPECIAL_CONTAINERS = frozenset({"$root", "$web", "$logs", "$blobchangefeed"})
@@ -57,6 +58,11 @@ class AzureRoot(Root):
             if asked.container == mine.container and asked.account_name in {None, mine.account_name}:
                 text = f"{self.scheme}://{self.container}/{key}"
         return super().relative(text, operation=operation)
+
+
+def is_of_azure(host: str) -> bool:
+    """Whether a host, or the suffix of endpoints, is one of Azure's own clouds."""
+    return f".{host}".endswith(tuple(f".{suffix}" for suffix in _AZURE_SUFFIXES))
 
 
 def account_fault(name: str) -> str | None:

@@ -129,7 +129,8 @@ class AzureBlocks(AzureReading):
             held = await self._retried(lambda: self._block_list(key, "committed"))
         except NotFound:
             return False
-        return [name for name, _ in held] == list(names)
+        # A blob without blocks may be anybody's.
+        return bool(names) and [name for name, _ in held] == list(names)
 
     async def abort_upload(self, upload: Upload) -> None:
         """Forget the upload: this client writes no more of it. Requests: none; the module's text says why."""

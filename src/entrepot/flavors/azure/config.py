@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from entrepot.auth.azure import ConnectionString, azure_environment
-from entrepot.errors import StoreError
+from entrepot.errors import ConfigurationError, StoreError
 from entrepot.flavors.azure.account import Account, Given, find_account
-from entrepot.flavors.azure.address import AzureRoot, Place, account_fault, container_fault, unkept
+from entrepot.flavors.azure.address import AzureRoot, Place, account_fault, container_fault, is_of_azure, unkept
 
 
 class AzureConfig(BaseModel):
@@ -82,11 +82,13 @@ class AzureConfig(BaseModel):
         """
         place = self.place
         text = _plain(self.connection_string)
+        told = ConnectionString.parse(text) if text is not None else None
+        self._require_known_host(place, told)
         given = Given(
             account_name=place.account_name or self.account_name,
             account_key=_plain(self.account_key),
             sas_token=_plain(self.sas_token),
-            connection=ConnectionString.parse(text) if text is not None else None,
+            connection=told,
             client_id=self.client_id,
             client_secret=_plain(self.client_secret),
             tenant_id=self.tenant_id,
@@ -97,6 +99,14 @@ class AzureConfig(BaseModel):
             allow_link_local=self.allow_link_local,
         )
         return find_account(given, azure_environment())
+
+    def _require_known_host(self, place: Place, told: ConnectionString | None) -> None:
+        """An address may come from anywhere, and the credentials of the environment go where it says."""
+        suffix = place.endpoint_suffix
+        if suffix is None or is_of_azure(suffix) or self.endpoint_url or self.endpoint_suffix:
+            return
+        if told is None or not (told.endpoint_url or told.endpoint_suffix == suffix):
+            raise ConfigurationError("path names a host that is not Azure's; set endpoint_suffix too if that is meant")
 
     def _address_fault(self) -> str | None:
         place, root = self.place, self.root

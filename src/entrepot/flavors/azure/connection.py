@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from entrepot.auth.azure import DEFAULT_SUFFIX
 from entrepot.errors import ConfigurationError
-from entrepot.flavors.azure.address import Location
+from entrepot.flavors.azure.address import Location, is_of_azure
 from entrepot.flavors.azure.administration import Administration
 from entrepot.flavors.azure.attempts import AZURE_CAPABILITIES, OTHER_CAPABILITIES
 from entrepot.http.pool import AiohttpTransport
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from entrepot.flavors.azure.client import AzureClient
     from entrepot.flavors.azure.config import AzureConfig
     from entrepot.http.transport import Transport
-
-_AZURE_SUFFIXES = (DEFAULT_SUFFIX, "core.chinacloudapi.cn", "core.usgovcloudapi.net", "storage.azure.net")
 
 
 def make_client(
@@ -43,7 +40,7 @@ def make_client(
         "credential": credential,
         "administration": Administration(account.name, credential, ca_file=config.ca_bundle),
         "account": account.identity,
-        "capabilities": AZURE_CAPABILITIES if host.endswith(_AZURE_SUFFIXES) else OTHER_CAPABILITIES,
+        "capabilities": AZURE_CAPABILITIES if is_of_azure(host) else OTHER_CAPABILITIES,
         "policy": policy or RetryPolicy(max_attempts=config.max_attempts),
     }
     if config.client == "sdk":

@@ -57,6 +57,7 @@ class AzureCopies(AzureBlocks):
 
         Requests: 2: a HEAD of the source, to which the copy is then pinned; with `source_etag` one of the copy instead.
         Where `options` describes the copy both, and one more that sets another content type.
+        Raises: ServiceError for one that was looked at and is larger than `limits.copy_max_bytes`.
         """
         wanted = options or NO_OPTIONS
         self._keepable(key, "copy")
@@ -69,12 +70,18 @@ class AzureCopies(AzureBlocks):
                 if is_directory(told):
                     raise NotFound("a directory is there, and no blob", operation="copy", uri=source.uri(source_key))
                 pinned = pinned._replace(etag=source_etag or etag_of(told))
+                self._require_copyable(source.uri(source_key), stat_of(source_key, told).size_bytes)
             try:
                 return await self._copied(pinned, key, wanted, told)
             except PreconditionFailed:
                 if last or source_etag is not None or wanted.if_match is not None:
                     raise
         raise AssertionError("the loop returns or raises")
+
+    def _require_copyable(self, uri: str, size_bytes: int) -> None:
+        """The service takes larger ones too, and may show them empty until it has them: see `LIMITS`."""
+        if size_bytes > self.limits.copy_max_bytes:
+            raise ServiceError("too large to be copied by one request; copy it in parts", operation="copy", uri=uri)
 
     async def _copied(self, source: CopySource, key: str, wanted: WriteOptions, told: Mapping[str, str]) -> ObjectStat:
         """One copy. told: the head of the source, where it was looked at."""

@@ -199,7 +199,9 @@ class AzureReading(AzureAttempts):
 
         async def fetch(marker: str | None) -> tuple[list[ObjectStat], str | None]:
             page = await self._list_blobs(key, "", marker, None, "metadata,versions")
-            return [one for one in page.objects if one.key == key], page.next_token
+            # The name itself is listed before all that it begins.
+            beyond = any(one.key not in {key, f"{key}/"} for one in page.objects)
+            return [one for one in page.objects if one.key == key], None if beyond else page.next_token
 
         found: list[ObjectStat] = await self._all_pages(partial(fetch), key)
         # Their names are times: the newest is the largest.

@@ -19,6 +19,9 @@ from entrepot.services.xml import DEPTH_MAX, error_of, feed, parse_xml, parser_o
 LIST_MAX_BYTES: Final = 64 * MIB
 """Of a page: 5,000 blobs of the longest names, each with the most metadata that a blob can have, are 50 MiB."""
 
+_BLOCK_LIST_NODES_MAX: Final = 500_000
+"""A blob may have 50,000 blocks and 100,000 that are not committed; each is three elements."""
+
 _META: Final = "x-ms-meta-"
 _META_CRC32C: Final = _META + CRC32C
 _META_FOLDER: Final = _META + FOLDER
@@ -245,7 +248,7 @@ def ordered(objects: list[ObjectStat], body: bytes | None = None) -> list[Object
 
 def parse_block_list(body: bytes) -> list[tuple[str, int]]:
     """Ids and sizes of blocks, those committed in their order."""
-    root = parse_xml(body, "BlockList")
+    root = parse_xml(body, "BlockList", nodes_max=_BLOCK_LIST_NODES_MAX)
     try:
         return [
             (block.get("Name"), int(block.get("Size")))

@@ -93,6 +93,17 @@ class AzureWireClient(Exchange, AzureClient):
         await self._ask("delete", key, self._requests.delete(key, if_match), take_nothing)
 
     async def _delete_batch(self, keys: Sequence[str]) -> list[DeleteFailure]:
+        answers = await self._batched(keys)
+        if any(one.status == 401 or one.code == "AuthenticationFailed" for one in answers):
+            # What was put right for the whole did not reach its parts, which were signed before.
+            answers = await self._batched(keys)
+        return [
+            DeleteFailure(key, one.code or f"HTTP {one.status}", one.message)
+            for key, one in zip(keys, answers, strict=True)
+            if not one.deleted
+        ]
+
+    async def _batched(self, keys: Sequence[str]) -> list[SubReply]:
         parts: list[tuple[str, HeaderList]] = []
         for key in keys:
             call = self._requests.delete(key)
@@ -107,12 +118,7 @@ class AzureWireClient(Exchange, AzureClient):
             return parse_batch(response.headers.get("content-type", ""), body, len(parts))
 
         call = self._requests.batch(build_batch(parts, boundary), boundary)
-        answers = await self._ask("delete_many", "", call, take)
-        return [
-            DeleteFailure(key, one.code or f"HTTP {one.status}", one.message)
-            for key, one in zip(keys, answers, strict=True)
-            if not one.deleted
-        ]
+        return await self._ask("delete_many", "", call, take)
 
     async def _list_blobs(
         self, prefix: str, delimiter: str, token: str | None, limit: int | None, include: str
