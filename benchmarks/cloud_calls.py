@@ -164,7 +164,7 @@ async def azure_sdk(container: str) -> AsyncGenerator[Contender]:
             return await (await client.download_blob(key_of(number))).readall()
 
         async def names() -> AsyncGenerator[str]:
-            # With what our `scan` tells of each blob: size, time, etag, type. (`list_blob_names` would tell names only.)
+            # With what our `scan` tells of each blob: size, time, etag, type; `list_blob_names` tells names only.
             async for blob in client.list_blobs(name_starts_with=LISTED):
                 yield blob.name.removeprefix(LISTED)
 

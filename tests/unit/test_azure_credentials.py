@@ -432,3 +432,13 @@ async def test_no_secret_is_logged_at_debug(caplog: pytest.LogCaptureFixture) ->
     await client.head("k")
     for secret in (KEY, "canary-sig", "canary-token"):
         assert secret not in caplog.text
+
+
+async def test_requests_that_learn_late_of_a_refused_token_do_not_replace_the_new_one() -> None:
+    entra = Entra(token("old"), token("new"), token("one too many"))
+    source = SignIn(entra, clock=Clock())
+    await source.token()
+    assert await source.refresh("Bearer old")
+    assert await source.refresh("Bearer old"), "asking again helps: there is a newer one"
+    assert (await source.token()).text == "new"
+    assert entra.asked == 2

@@ -122,8 +122,11 @@ class Credential(ABC):
         Raises: CredentialsMissing, CredentialsExpired, ConnectionFailed where a sign-in fails.
         """
 
-    async def refresh(self) -> bool:
-        """Whether the next request may be signed by something newer than what the service has just refused."""
+    async def refresh(self, refused: str | None = None) -> bool:
+        """Whether the next request may be signed by something newer than what the service has just refused.
+
+        refused: its `Authorization`, where known: what another request has replaced meanwhile is not replaced again.
+        """
         return False
 
     def expired(self, now: float) -> str | None:

@@ -105,8 +105,10 @@ class SignIn(Credential):
             return known
         return await self._replace(known, anew=False)
 
-    async def refresh(self) -> bool:
+    async def refresh(self, refused: str | None = None) -> bool:
         before = self._known
+        if refused is not None and before is not None and refused != f"Bearer {before.text}":
+            return True
         return await self._replace(before, anew=True) != before
 
     async def _replace(self, before: Token | None, *, anew: bool) -> Token:

@@ -57,7 +57,8 @@ class Account:
 def find_account(given: Given, environment: AzureEnvironment) -> Account:
     """What is given goes first, then a connection string of the environment, its key, its SAS, then a sign-in.
 
-    The environment's name and secrets belong together: they are not heeded for another account.
+    The environment's secrets are not heeded where it names another account; its SAS only where it names this one, as
+    whoever is sent a SAS has it.
     Raises: ConfigurationError.
     """
     string = given.connection
@@ -95,7 +96,9 @@ def _credential(
         if key is None and sas is None and given.connection is not None:
             raise ConfigurationError("the connection string has neither AccountKey nor SharedAccessSignature")
     elif not given.names_a_way and environment.account_name in {None, name}:
-        key, sas = environment.account_key, environment.sas_token if not environment.account_key else None
+        key = environment.account_key
+        if key is None and environment.account_name == name:
+            sas = environment.sas_token
     if key is not None:
         if name is None:
             raise ConfigurationError("a key is of an account: set account_name (or AZURE_STORAGE_ACCOUNT)")

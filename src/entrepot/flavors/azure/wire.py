@@ -47,11 +47,12 @@ class AzureWireClient(Exchange, AzureClient):
 
     # ---- one exchange -----------------------------------------------------------------------------
 
-    async def _signed(self, call: Call) -> tuple[Request, None]:
+    async def _signed(self, call: Call) -> tuple[Request, str]:
         target, headers = await self._credential.signed(
             call.method, call.target, call.headers, len(call.body), self._clock() + self._ahead_s
         )
-        return Request(call.method, self._origin, target, headers, call.body), None
+        authorization = headers[-1][1] if headers and headers[-1][0] == "authorization" else ""
+        return Request(call.method, self._origin, target, headers, call.body), authorization
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> ErrorReply:
         return replies.error_reply(status, headers, body)
@@ -60,10 +61,10 @@ class AzureWireClient(Exchange, AzureClient):
         error = fault(reply, operation=operation, uri=uri, creates=creates)
         return self._explained_by_credential(error, self._clock() + self._ahead_s)
 
-    async def _correct(self, reply: ErrorReply, made: Any, corrected: set[str]) -> bool:
+    async def _correct(self, reply: ErrorReply, made: str, corrected: set[str]) -> bool:
         if reply.status == 401 and "token" not in corrected:
             corrected.add("token")
-            return await self._credential.refresh()
+            return await self._credential.refresh(made or None)
         if reply.code == "AuthenticationFailed" and "clock" not in corrected:
             corrected.add("clock")
             there = reply.headers.get("date")
