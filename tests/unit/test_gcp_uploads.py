@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import random
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -344,6 +345,45 @@ async def test_parts_out_of_order_are_refused_before_anything_is_sent() -> None:
     with pytest.raises(UnsupportedOperation, match="part 1 is next"):
         await client.put_part(upload, 2, b"x")
     assert len(service.requests) == asked
+
+
+class _Slow(StrictGcs):
+    """It takes the bytes of a session at once, and answers late."""
+
+    def send(self, request: Request) -> Any:
+        @asynccontextmanager
+        async def exchange() -> Any:
+            async with super(_Slow, self).send(request) as reply:
+                await asyncio.sleep(10 if request.method == "PUT" else 0)
+                yield reply
+
+        return exchange()
+
+
+async def test_a_part_that_was_cancelled_cannot_be_given_again() -> None:
+    """Its bytes may be in already: given once more, the object would have them twice."""
+    service = _Slow()
+    client = client_of(service)
+    upload = await client.create_upload("k")
+    with anyio.move_on_after(0.05):
+        await client.put_part(upload, 1, DATA[:CHUNK])
+    assert len(service.requests) == 2, "the bytes had arrived"
+    with pytest.raises(ServiceError, match="write again"):
+        await client.put_part(upload, 1, DATA[:CHUNK])
+    await client.abort_upload(upload)
+    assert (service.live, service.sessions) == ({}, {})
+
+
+async def test_a_part_is_not_given_twice_at_once() -> None:
+    service = StrictGcs()
+    client = client_of(service)
+    upload = await client.create_upload("k")
+    twice = [client.put_part(upload, 1, DATA[:MIB]) for _ in range(2)]
+    first, second = await asyncio.gather(*twice, return_exceptions=True)
+    assert isinstance(second, StoreError)
+    assert not isinstance(first, BaseException)
+    await client.complete_upload(upload, [first])
+    assert service.live["k"].data == DATA[:MIB]
 
 
 async def test_the_address_of_a_session_is_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
