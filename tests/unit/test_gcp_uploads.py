@@ -518,6 +518,48 @@ async def test_the_last_write_of_a_part_wins_and_all_are_removed() -> None:
     assert await client.list_parts(upload) == [part]
     await client.complete_upload(upload, await client.list_parts(upload))
     assert service.live["d/k"].data == b"new"
+    assert list(service.live) == ["d/k"]
+
+
+async def test_what_a_first_try_to_complete_has_joined_is_removed_by_the_second() -> None:
+    service = StrictGcs()
+    client = client_of(service)
+    upload = await client.create_upload("d/k", size_bytes=1 << 40)
+    parts = [await client.put_part(upload, number, b"x") for number in range(1, 34)]
+    service.script = lambda _number, request: Reply(403) if "/d%2Fk/compose" in request.target else None
+    with pytest.raises(StoreError):
+        await client.complete_upload(upload, parts)
+    service.script = lambda _number, _request: None
+    await client.complete_upload(upload, parts)
+    assert {name: held.data for name, held in service.live.items()} == {"d/k": b"x" * 33}
+
+
+async def test_the_temporaries_of_many_parts_are_removed_several_batches_at_once() -> None:
+    """An abort has ten seconds, and a batch takes one or two."""
+    service = _SlowBatches()
+    client = client_of(service)
+    upload = await client.create_upload("d/k", size_bytes=1 << 40)
+    for number in range(1, 701):
+        service.put(f"d/{TEMPORARY_PREFIX}{upload.upload_id[-16:]}/k/{number:05d}-00000000", b"x")
+    await client.abort_upload(upload)
+    assert service.live == {}
+    assert service.most == 7
+
+
+class _SlowBatches(StrictGcs):
+    now = most = 0
+
+    def send(self, request: Request) -> Any:
+        @asynccontextmanager
+        async def exchange() -> Any:
+            async with super(_SlowBatches, self).send(request) as reply:
+                self.now += request.target.startswith("/batch")
+                self.most = max(self.most, self.now)
+                await asyncio.sleep(0.01)
+                self.now -= request.target.startswith("/batch")
+                yield reply
+
+        return exchange()
 
 
 async def test_an_upload_is_found_by_another_process_and_dropped() -> None:
