@@ -570,6 +570,19 @@ async def test_a_repeated_delete_removes_only_what_was_seen() -> None:
     assert all(one.startswith("ifGenerationMatch=17") for one in conditions[1:])
 
 
+@pytest.mark.parametrize("etag", ["0", "017"])
+async def test_what_no_object_can_be_is_refused_and_creates_nothing(etag: str) -> None:
+    service = StrictGcs()
+    client = client_of(service)
+    with pytest.raises(PreconditionFailed):
+        await client.put("k", b"x", WriteOptions(if_match=etag))
+    with pytest.raises(PreconditionFailed):
+        await client.create_upload("k", WriteOptions(if_match=etag))
+    with pytest.raises(PreconditionFailed):
+        await client.get("k", if_match=etag)
+    assert service.requests == []
+
+
 async def test_a_batch_tells_each_key_apart() -> None:
     service = StrictGcs()
     for name in ("a", "b", "c"):
