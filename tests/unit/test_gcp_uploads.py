@@ -394,8 +394,10 @@ async def test_the_address_of_a_session_is_shown_nowhere(caplog: pytest.LogCaptu
     await client.put_part(upload, 1, PARTS[0])
     with pytest.raises(NotFound) as caught:
         await client.put_part(upload, 2, PARTS[1])
-    for text in (repr(upload), repr(client), str(caught.value), repr(client._sessions.__dict__), caplog.text):
+    for text in (repr(upload), repr(client), str(caught.value), repr(client._sessions.__dict__), caplog.text,
+                 repr(service.requests)):  # fmt: skip
         assert "upload_id=s1" not in text
+        assert "Bearer" not in text
         assert "/upload/storage" not in text
 
 
