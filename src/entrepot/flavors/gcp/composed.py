@@ -19,7 +19,8 @@ import anyio
 from entrepot.errors import ChecksumMismatch, NotFound, PreconditionFailed, StoreError
 from entrepot.flavors.gcp.attempts import LIMITS, NO_OBJECT, GcpAttempts, condition_of, recognised
 from entrepot.flavors.gcp.requests import Piece
-from entrepot.models import NO_OPTIONS, Buffer, DeleteFailure, ObjectStat, Part, Upload, WriteOptions
+from entrepot.models import NO_OPTIONS, Buffer, ObjectStat, Part, Upload, WriteOptions
+from entrepot.objects.trees import delete_keys
 from entrepot.objects.waves import REQUESTS, wave
 from entrepot.paths import TEMPORARY_PREFIX
 from entrepot.services.checksums import combine_crc32c, crc32c_aside, crc32c_hex
@@ -181,18 +182,9 @@ class ComposedUploads:
             _log.warning("temporaries stay beside %s: %s", self._client.uri(upload.key), error)
 
     async def _remove(self, keys: Sequence[str]) -> None:
-        """Remove temporaries, several batches at once. Raises: StoreError where one could not be, after all batches."""
-        batches = [keys[at : at + LIMITS.delete_batch] for at in range(0, len(keys), LIMITS.delete_batch)]
-        failed: list[DeleteFailure] = []
-        for at in range(0, len(batches), REQUESTS):
-            calls = [partial(self._client.delete_many, batch) for batch in batches[at : at + REQUESTS]]
-            failed += [one for failures in await wave(calls) for one in failures]
-        if failed:
-            raise StoreError(
-                f"{len(failed):,} temporaries could not be removed ({failed[0].code})",
-                operation="delete_many",
-                uri=self._client.uri(failed[0].key),
-            )
+        """Remove temporaries, several batches at once. Raises: StoreError where one stays, after all batches."""
+        for error in await delete_keys(self._client, keys):
+            raise error
 
     async def abort(self, upload: Upload) -> None:
         """Remove all that was written for the upload; where a part was given up, once more half a second later.
