@@ -10,7 +10,7 @@ import pytest
 
 from canned import CannedTransport, Reply
 from entrepot import errors
-from entrepot.auth.google import GoogleToken, TokenSource
+from entrepot.auth.google import GoogleToken, Static, TokenSource
 from entrepot.errors import (
     AlreadyExists,
     BadResponse,
@@ -570,6 +570,19 @@ async def test_a_repeated_delete_removes_only_what_was_seen() -> None:
     assert all(one.startswith("ifGenerationMatch=17") for one in conditions[1:])
 
 
+@pytest.mark.parametrize("etag", ["0", "017"])
+async def test_what_no_object_can_be_is_refused_and_creates_nothing(etag: str) -> None:
+    service = StrictGcs()
+    client = client_of(service)
+    with pytest.raises(PreconditionFailed):
+        await client.put("k", b"x", WriteOptions(if_match=etag))
+    with pytest.raises(PreconditionFailed):
+        await client.create_upload("k", WriteOptions(if_match=etag))
+    with pytest.raises(PreconditionFailed):
+        await client.get("k", if_match=etag)
+    assert service.requests == []
+
+
 async def test_a_batch_tells_each_key_apart() -> None:
     service = StrictGcs()
     for name in ("a", "b", "c"):
@@ -597,6 +610,48 @@ async def test_a_batch_whose_reply_is_lost_is_settled_key_by_key() -> None:
     service.script = script
     assert await client_of(service).delete_many(["a", "b"]) == []
     assert all("ifGenerationMatch" in one.target for one in service.requests if one.method == "DELETE")
+
+
+async def test_a_batch_whose_parts_refuse_the_token_is_settled_with_a_new_one() -> None:
+    """The parts of a batch are refused one by one, in a reply that is a success itself."""
+    service = StrictGcs()
+    for name in ("a", "b"):
+        service.put(name, b"x")
+    client = client_of(service)
+    old, new = GoogleToken("old"), GoogleToken(TOKEN)
+    replaced: list[GoogleToken | None] = []
+
+    class Replaced(Static):
+        async def refresh(self, rejected: GoogleToken | None = None) -> GoogleToken:
+            replaced.append(rejected)
+            self._token = new
+            return new
+
+    client._credentials = Replaced(old.value)
+    refused = batch(part(0, 401, '{"error": {"message": "Invalid Credentials"}}'), part(1, 401, "{}"))
+    service.script = Script({0: Reply(200, {"content-type": BATCH}, refused)})
+    assert await client.delete_many(["a", "b"]) == []
+    assert service.live == {}
+    assert replaced
+
+
+async def test_a_batch_whose_parts_refuse_a_token_that_nothing_replaces_ends_the_work() -> None:
+    service = StrictGcs()
+    service.tokens.clear()
+    refused = batch(part(0, 401, "{}"), part(1, 401, "{}"))
+    service.script = Script({0: Reply(200, {"content-type": BATCH}, refused)})
+    with pytest.raises(CredentialsExpired):
+        await client_of(service).delete_many(["a", "b"])
+
+
+async def test_a_batch_that_is_throttled_is_sent_again_and_not_key_by_key() -> None:
+    service = StrictGcs()
+    for name in ("a", "b", "c"):
+        service.put(name, b"x")
+    service.script = Script({0: Reply(429), 1: Reply(429)})
+    assert await client_of(service).delete_many(["a", "b", "c"]) == []
+    assert service.live == {}
+    assert service.asked() == ["POST /batch/storage/v1"] * 3
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])

@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import random
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -346,6 +347,45 @@ async def test_parts_out_of_order_are_refused_before_anything_is_sent() -> None:
     assert len(service.requests) == asked
 
 
+class _Slow(StrictGcs):
+    """It takes the bytes of a session at once, and answers late."""
+
+    def send(self, request: Request) -> Any:
+        @asynccontextmanager
+        async def exchange() -> Any:
+            async with super(_Slow, self).send(request) as reply:
+                await asyncio.sleep(10 if request.method == "PUT" else 0)
+                yield reply
+
+        return exchange()
+
+
+async def test_a_part_that_was_cancelled_cannot_be_given_again() -> None:
+    """Its bytes may be in already: given once more, the object would have them twice."""
+    service = _Slow()
+    client = client_of(service)
+    upload = await client.create_upload("k")
+    with anyio.move_on_after(0.05):
+        await client.put_part(upload, 1, DATA[:CHUNK])
+    assert len(service.requests) == 2, "the bytes had arrived"
+    with pytest.raises(ServiceError, match="write again"):
+        await client.put_part(upload, 1, DATA[:CHUNK])
+    await client.abort_upload(upload)
+    assert (service.live, service.sessions) == ({}, {})
+
+
+async def test_a_part_is_not_given_twice_at_once() -> None:
+    service = StrictGcs()
+    client = client_of(service)
+    upload = await client.create_upload("k")
+    twice = [client.put_part(upload, 1, DATA[:MIB]) for _ in range(2)]
+    first, second = await asyncio.gather(*twice, return_exceptions=True)
+    assert isinstance(second, StoreError)
+    assert not isinstance(first, BaseException)
+    await client.complete_upload(upload, [first])
+    assert service.live["k"].data == DATA[:MIB]
+
+
 async def test_the_address_of_a_session_is_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     service = StrictGcs(Script({1: Reply(500), 4: Reply(404)}))
@@ -354,8 +394,10 @@ async def test_the_address_of_a_session_is_shown_nowhere(caplog: pytest.LogCaptu
     await client.put_part(upload, 1, PARTS[0])
     with pytest.raises(NotFound) as caught:
         await client.put_part(upload, 2, PARTS[1])
-    for text in (repr(upload), repr(client), str(caught.value), repr(client._sessions.__dict__), caplog.text):
+    for text in (repr(upload), repr(client), str(caught.value), repr(client._sessions.__dict__), caplog.text,
+                 repr(service.requests)):  # fmt: skip
         assert "upload_id=s1" not in text
+        assert "Bearer" not in text
         assert "/upload/storage" not in text
 
 
@@ -478,6 +520,48 @@ async def test_the_last_write_of_a_part_wins_and_all_are_removed() -> None:
     assert await client.list_parts(upload) == [part]
     await client.complete_upload(upload, await client.list_parts(upload))
     assert service.live["d/k"].data == b"new"
+    assert list(service.live) == ["d/k"]
+
+
+async def test_what_a_first_try_to_complete_has_joined_is_removed_by_the_second() -> None:
+    service = StrictGcs()
+    client = client_of(service)
+    upload = await client.create_upload("d/k", size_bytes=1 << 40)
+    parts = [await client.put_part(upload, number, b"x") for number in range(1, 34)]
+    service.script = lambda _number, request: Reply(403) if "/d%2Fk/compose" in request.target else None
+    with pytest.raises(StoreError):
+        await client.complete_upload(upload, parts)
+    service.script = lambda _number, _request: None
+    await client.complete_upload(upload, parts)
+    assert {name: held.data for name, held in service.live.items()} == {"d/k": b"x" * 33}
+
+
+async def test_the_temporaries_of_many_parts_are_removed_several_batches_at_once() -> None:
+    """An abort has ten seconds, and a batch takes one or two."""
+    service = _SlowBatches()
+    client = client_of(service)
+    upload = await client.create_upload("d/k", size_bytes=1 << 40)
+    for number in range(1, 701):
+        service.put(f"d/{TEMPORARY_PREFIX}{upload.upload_id[-16:]}/k/{number:05d}-00000000", b"x")
+    await client.abort_upload(upload)
+    assert service.live == {}
+    assert service.most == 7
+
+
+class _SlowBatches(StrictGcs):
+    now = most = 0
+
+    def send(self, request: Request) -> Any:
+        @asynccontextmanager
+        async def exchange() -> Any:
+            async with super(_SlowBatches, self).send(request) as reply:
+                self.now += request.target.startswith("/batch")
+                self.most = max(self.most, self.now)
+                await asyncio.sleep(0.01)
+                self.now -= request.target.startswith("/batch")
+                yield reply
+
+        return exchange()
 
 
 async def test_an_upload_is_found_by_another_process_and_dropped() -> None:

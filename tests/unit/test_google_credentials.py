@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import Request as UrlRequest
 from urllib.request import urlopen
@@ -28,18 +28,20 @@ from entrepot.auth.google import AccountTokens, Anonymous, GoogleToken, Static, 
 from entrepot.auth.google_accounts import Account
 from entrepot.errors import (
     ConfigurationError,
+    ConnectionFailed,
     CredentialsExpired,
     CredentialsMissing,
     PermissionDenied,
     ServiceUnavailable,
     StoreError,
+    Unreachable,
 )
 from entrepot.flavors.gcp.config import GcpConfig
 from entrepot.flavors.gcp.connection import make_client
 from entrepot.flavors.gcp.store import GcpArtifactStore
 from entrepot.http.pool import AiohttpTransport
 from entrepot.http.retry import RetryPolicy
-from entrepot.http.transport import Origin
+from entrepot.http.transport import Origin, Request
 from entrepot.testing.gcs import GcsServer
 from gcs_fake import StrictGcs
 from google_signin import EMAIL, SignIn, sign_in
@@ -125,6 +127,23 @@ async def test_the_metadata_server_gives_the_token_of_the_machine(
     assert service.asked == [
         ("/computeMetadata/v1/instance/service-accounts/default/token", {"authorization": "Google"})
     ]
+
+
+async def test_a_metadata_server_that_has_just_started_is_asked_again(
+    service: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs before the metadata server of its node answers."""
+    monkeypatch.setenv("GCE_METADATA_HOST", service.host)
+
+    class Starting(AiohttpTransport):
+        failures: ClassVar[list[StoreError]] = [Unreachable("nothing listens yet"), ConnectionFailed("reset")]
+
+        def send(self, request: Request) -> Any:
+            if self.failures:
+                raise self.failures.pop()
+            return super().send(request)
+
+    assert await first(None, transport=Starting()) == "canary-token-1"
 
 
 async def test_who_does_not_say_that_it_is_google_is_no_metadata_server(
@@ -464,6 +483,13 @@ async def test_without_a_private_key_iam_signs(service: SignIn, monkeypatch: pyt
     ]
     with pytest.raises(PermissionDenied, match="Service Account Token Creator"):
         await signer.sign(b"text")
+    transport.replies = [
+        Reply(200, flavor, json.dumps({"access_token": "t", "expires_in": 60}).encode()),
+        Reply(503),
+        Reply(429),
+        signed,
+    ]
+    assert await signer.sign(b"text") == b"signature", "what passes is no denial"
 
 
 @pytest.mark.parametrize(

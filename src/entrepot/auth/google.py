@@ -164,7 +164,6 @@ class AccountTokens(TokenSource):
         self._transport = transport
         self._policy = policy or RetryPolicy(max_attempts=4, unreachable_attempts=2, deadline_s=60)
         self._clock = clock
-        self._account: Account | None = None
         self._requests: TokenRequests | None = None
         self._known: _Known | None = None
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()

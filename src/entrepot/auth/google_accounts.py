@@ -12,9 +12,9 @@ import ipaddress
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import anyio.to_thread
@@ -33,6 +33,8 @@ from entrepot.errors import (
 from entrepot.http.retry import RetryPolicy, retry_after_s, retrying
 from entrepot.http.transport import Origin, Request, Transport
 from entrepot.models import KIB
+
+T = TypeVar("T")
 
 WAYS: Final = (
     "give token (a service account's key, as JSON or a file) or access_token, set GOOGLE_APPLICATION_CREDENTIALS, "
@@ -276,8 +278,8 @@ class TokenRequests:
                 if not self.account.data:
                     token.token_uri = f"http://{self.account.metadata_host}{_METADATA_PATH}/token"
                 got = await token.refresh(timeout=30)
-            except StoreError as error:
-                raise self._unreached(error) from error
+            except StoreError:
+                raise
             except _Refused as refused:
                 raise self._refusal(refused) from None
             except Exception as error:  # noqa: BLE001  # its errors are of many kinds, and their texts may show a key
@@ -289,13 +291,31 @@ class TokenRequests:
             token.access_token_preempt_after = token.access_token_refresh_after = 1 << 40
             return token
 
-        return await retrying(self._policy, lambda _number: attempt())
+        return await self._reached(attempt)
 
-    def _unreached(self, error: StoreError) -> StoreError:
-        """A machine that is none of Google's has no metadata server: that is no fault of the network."""
-        if not self.account.data and isinstance(error, (ConnectionFailed, TimedOut)):
-            return CredentialsMissing(f"no Google credentials were found; {WAYS}")
-        return error
+    async def _reached(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Retried: where a machine has just started, so has its metadata server. One that does not answer at all means
+        that the machine is none of Google's, and is no fault of the network. Raises: CredentialsMissing.
+        """
+
+        async def once() -> T:
+            try:
+                return await attempt()
+            except TimedOut as error:
+                if self.account.data:
+                    raise
+                raise self._nowhere() from error
+
+        try:
+            return await retrying(self._policy, lambda _number: once())
+        except ConnectionFailed as error:
+            if self.account.data:
+                raise
+            raise self._nowhere() from error
+
+    @staticmethod
+    def _nowhere() -> CredentialsMissing:
+        return CredentialsMissing(f"no Google credentials were found; {WAYS}")
 
     def _refusal(self, refused: _Refused) -> StoreError:  # noqa: PLR0911 (one a row)
         where, said = self.account.where, refused.code or f"HTTP {refused.status}"
@@ -327,13 +347,15 @@ class TokenRequests:
         found = self.account.email
         if found is None and not self.account.data:
             url = f"http://{self.account.metadata_host}{_METADATA_PATH}/email"
-            try:
-                reply = await self._session.get(url, {"metadata-flavor": "Google"})
-                found = (await reply.text()).strip()
-            except StoreError as error:
-                raise self._unreached(error) from error
-            except _Refused as refused:
-                raise self._refusal(refused) from None
+
+            async def attempt() -> str:
+                try:
+                    reply = await self._session.get(url, {"metadata-flavor": "Google"})
+                except _Refused as refused:
+                    raise self._refusal(refused) from None
+                return (await reply.text()).strip()
+
+            found = await self._reached(attempt)
         if not found:
             raise CredentialsMissing(
                 f"{self.account.where}: a user cannot sign a URL; give token, the key of a service account"
@@ -341,21 +363,29 @@ class TokenRequests:
         return found
 
     async def sign_blob(self, email: str, text: bytes, scope: str) -> bytes:
-        """A signature by IAM. Requests: 2. Raises: PermissionDenied, CredentialsMissing."""
+        """A signature by IAM. Requests: 2. Raises: PermissionDenied, CredentialsMissing, and what passes after the last
+        attempt.
+        """
         library = await anyio.to_thread.run_sync(_import_library)
         token = await self._library_token(scope)
-        try:
-            iam = library.IamClient(token=token)
-            iam.session = self._session
-            reply = await iam.sign_blob(text, service_account_email=email)
-            return base64.b64decode(reply["signedBlob"], validate=True)
-        except _Refused as refused:
-            raise PermissionDenied(
-                f"IAM does not sign for {email} ({refused.code or refused.status}); "
-                "grant the caller the role Service Account Token Creator on it"
-            ) from None
-        except (KeyError, ValueError, TypeError) as error:
-            raise BadResponse("IAM answered with no signature") from error
+
+        async def attempt() -> bytes:
+            try:
+                iam = library.IamClient(token=token)
+                iam.session = self._session
+                reply = await iam.sign_blob(text, service_account_email=email)
+                return base64.b64decode(reply["signedBlob"], validate=True)
+            except _Refused as refused:
+                if refused.status == 429 or refused.status in _TRANSIENT:
+                    raise self._refusal(refused) from None
+                raise PermissionDenied(
+                    f"IAM does not sign for {email} ({refused.code or refused.status}); "
+                    "grant the caller the role Service Account Token Creator on it"
+                ) from None
+            except (KeyError, ValueError, TypeError) as error:
+                raise BadResponse("IAM answered with no signature") from error
+
+        return await retrying(self._policy, lambda _number: attempt())
 
 
 def _import_library() -> Any:

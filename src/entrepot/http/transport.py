@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from entrepot.models import Buffer
@@ -60,11 +60,11 @@ class Request:
 
     method: str
     origin: Origin
-    target: str
-    headers: Headers = ()
-    body: Buffer = b""
-    before: bytes = b""
-    after: bytes = b""
+    target: str = field(repr=False)  # the address of a session or of a signed URL is a secret
+    headers: Headers = field(default=(), repr=False)
+    body: Buffer = field(default=b"", repr=False)
+    before: bytes = field(default=b"", repr=False)
+    after: bytes = field(default=b"", repr=False)
 
     @property
     def content(self) -> bytes:

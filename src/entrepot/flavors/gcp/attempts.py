@@ -197,8 +197,8 @@ class GcpAttempts(ServiceClient):
 
 
 def is_generation(etag: str) -> bool:
-    """Whether an object of this service can have that etag."""
-    return etag.isascii() and etag.isdecimal()
+    """Whether an object of this service can have that etag: `0` would be no object, and ask for what a new one asks."""
+    return etag.isascii() and etag.isdecimal() and not etag.startswith("0")
 
 
 def condition_of(options: WriteOptions, uri: str) -> str | None:

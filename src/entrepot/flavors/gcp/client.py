@@ -249,17 +249,24 @@ class GcpClient(GcpAttempts):
         """
         if not keys:
             return []
-        lost = Unsure()
         if not self._batches:
-            return await self._delete_singly(keys, lost)
-        try:
-            outcomes = await self._delete_many(keys)
-        except StoreError as error:
-            self._batches = not isinstance(error, UnsupportedOperation | NotFound)
-            if self._batches and not error.retryable:
-                raise
-            if not isinstance(error, Throttled):
-                lost.note(error)
+            return await self._delete_singly(keys, Unsure())
+
+        async def batch() -> dict[int, ErrorReply] | StoreError:
+            try:
+                return await self._delete_many(keys)
+            except Throttled:
+                raise  # it has done nothing, and a request for each key would be a hundred more
+            except StoreError as error:
+                return error
+
+        outcomes = await self._retried(batch)
+        if isinstance(outcomes, StoreError):
+            self._batches = not isinstance(outcomes, UnsupportedOperation | NotFound)
+            if self._batches and not outcomes.retryable:
+                raise outcomes
+            lost = Unsure()
+            lost.note(outcomes)
             return await self._delete_singly(keys, lost)
         failures: list[DeleteFailure] = []
         again: list[str] = []
@@ -268,9 +275,9 @@ class GcpClient(GcpAttempts):
             if reply.status < 300:
                 continue
             refused = fault(reply, operation="delete", uri=self.uri(key), anonymous=self._anonymous)
-            if refused.retryable:
+            if refused.retryable or reply.status == 401:  # a token that is refused is replaced where one asks singly
                 again.append(key)
-            elif isinstance(refused, ContainerNotFound):
+            elif isinstance(refused, FATAL):
                 raise refused
             elif not isinstance(refused, NotFound):
                 failures.append(_failure(key, refused, reply.code))

@@ -20,6 +20,7 @@ from entrepot.errors import ChecksumMismatch, NotFound, PreconditionFailed, Stor
 from entrepot.flavors.gcp.attempts import LIMITS, NO_OBJECT, GcpAttempts, condition_of, recognised
 from entrepot.flavors.gcp.requests import Piece
 from entrepot.models import NO_OPTIONS, Buffer, ObjectStat, Part, Upload, WriteOptions
+from entrepot.objects.trees import delete_keys
 from entrepot.objects.waves import REQUESTS, wave
 from entrepot.paths import TEMPORARY_PREFIX
 from entrepot.services.checksums import combine_crc32c, crc32c_aside, crc32c_hex
@@ -55,6 +56,8 @@ class ComposedUploads:
         self._client = client
         self._ended: deque[str] = deque(maxlen=_ENDED_KEPT)
         self._given_up: set[str] = set()
+        self._begun: dict[str, int] = {}
+        """How many temporaries were begun for its parts; where more than it is made of, some lie beside them."""
 
     @staticmethod
     def create(key: str, options: WriteOptions, size_bytes: int | None) -> Upload:
@@ -75,6 +78,7 @@ class ComposedUploads:
         """Write one part, under a name of its own, so that the last write of a number wins. Requests: 1."""
         self._require_open(upload, "put_part")
         write = secrets.token_hex(4)
+        self._begun[upload.upload_id] = self._begun.get(upload.upload_id, 0) + 1
         crc32c = await crc32c_aside(data)
         try:
             stat = await self._temporary(f"{self._base(upload)}{number:05d}-{write}", data, crc32c)
@@ -96,7 +100,7 @@ class ComposedUploads:
         """Join the parts, 32 at a time; the last composition publishes, by the conditions of the upload.
 
         The CRC32C of the composed object is compared with that of its parts. Requests: 1 for each 32 parts, and a
-        batch for each 100 temporaries.
+        batch for each 100 temporaries; a listing where parts were written more than once, or by another process.
         """
         self._require_open(upload, "complete_upload")
         client, base = self._client, self._base(upload)
@@ -104,6 +108,8 @@ class ComposedUploads:
         if not pieces:
             raise NotFound("the upload has no parts", operation="complete_upload", uri=client.uri(upload.key))
         made = [piece.key for piece in pieces]
+        only = self._begun.get(upload.upload_id) == len(pieces)
+        self._begun.pop(upload.upload_id, None)  # a second try joins anew, beside what the first has joined
         while len(pieces) > _AT_ONCE:
             groups = [pieces[at : at + _AT_ONCE] for at in range(0, len(pieces), _AT_ONCE)]
             pieces = []
@@ -113,7 +119,7 @@ class ComposedUploads:
         stat = await self._published(upload, pieces)
         self._ended.append(upload.upload_id)
         self._given_up.discard(upload.upload_id)
-        await self._remove(list(dict.fromkeys(made)))
+        await self._tidy(upload, list(dict.fromkeys(made)) if only else None)
         return stat
 
     @staticmethod
@@ -163,15 +169,22 @@ class ComposedUploads:
         except StoreError as error:
             _log.warning("a damaged object stays at %s: %s", self._client.uri(key), error)
 
-    async def _remove(self, keys: Sequence[str]) -> None:
-        """Remove temporaries; the object is there, so that failing to is no failure of the upload."""
-        batch = LIMITS.delete_batch
+    async def _tidy(self, upload: Upload, keys: Sequence[str] | None) -> None:
+        """Remove temporaries, those that are found where None are named; the object is there, so that failing to is no
+        failure of the upload.
+        """
         try:
-            for at in range(0, len(keys), batch):
-                for failed in await self._client.delete_many(keys[at : at + batch]):
-                    _log.warning("a temporary stays at %s (%s)", self._client.uri(failed.key), failed.code)
+            if keys is None:
+                await self._remove_all(upload)
+            else:
+                await self._remove(keys)
         except StoreError as error:
-            _log.warning("temporaries stay beside %s: %s", self._client.uri(keys[0].partition("/.~")[0]), error)
+            _log.warning("temporaries stay beside %s: %s", self._client.uri(upload.key), error)
+
+    async def _remove(self, keys: Sequence[str]) -> None:
+        """Remove temporaries, several batches at once. Raises: StoreError where one stays, after all batches."""
+        for error in await delete_keys(self._client, keys):
+            raise error
 
     async def abort(self, upload: Upload) -> None:
         """Remove all that was written for the upload; where a part was given up, once more half a second later.
@@ -179,6 +192,7 @@ class ComposedUploads:
         Requests: a listing, and a batch for each 100 temporaries.
         """
         self._ended.append(upload.upload_id)
+        self._begun.pop(upload.upload_id, None)
         await self._remove_all(upload)
         if upload.upload_id in self._given_up:
             await anyio.sleep(_LATE_S)
@@ -188,14 +202,7 @@ class ComposedUploads:
     async def _remove_all(self, upload: Upload) -> None:
         while True:
             page = await self._client.list_page(self._base(upload))
-            keys = [found.key for found in page.objects]
-            for at in range(0, len(keys), LIMITS.delete_batch):
-                for failed in await self._client.delete_many(keys[at : at + LIMITS.delete_batch]):
-                    raise StoreError(
-                        f"a temporary could not be removed ({failed.code})",
-                        operation="abort_upload",
-                        uri=self._client.uri(failed.key),
-                    )
+            await self._remove([found.key for found in page.objects])
             if page.next_token is None:
                 return
 

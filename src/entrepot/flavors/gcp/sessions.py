@@ -62,8 +62,9 @@ class SessionUploads:
         """Send one part, the next one. Requests: 1, and for each reply that is lost or acknowledges less, 1 or 2.
 
         Raises: UnsupportedOperation for a part that is not the next; NotFound where the session is gone; ServiceError
-        where the service contradicts what was sent. After any error the upload cannot go on.
+        where the service contradicts what was sent. After any error, and a cancellation, the upload cannot go on.
         """
+        crc32c = await crc32c_aside(data)
         session = self._opened(upload, "put_part")
         if number != len(session.parts) + 1:
             raise UnsupportedOperation(
@@ -71,10 +72,12 @@ class SessionUploads:
                 operation="put_part",
                 uri=self._client.uri(upload.key),
             )
-        crc32c = await crc32c_aside(data)
+        # Its bytes are given once: neither a second call meanwhile nor one after a cancellation may give them again.
+        session.fault = f"part {number} was not put to its end"
         session.progress.give(data, crc32c)
         await self._push(session, last=False)
         session.progress.keep()
+        session.fault = ""
         part = Part(number, len(data), crc32c_hex(crc32c), crc32c=crc32c)
         session.parts.append(part)
         return part
