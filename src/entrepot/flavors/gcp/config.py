@@ -39,6 +39,7 @@ class GcpConfig(BaseModel):
     storage_class, kms_key_name, predefined_acl: of what is written.
     parallel_uploads: files of 64 MiB and more go up as temporary objects that the service joins; False where
     the credentials may not delete, or a retention policy forbids it: then all go up in order, one part after another.
+    A bucket that keeps versions, or deleted objects for a while, keeps and bills those temporaries, too.
     client: `wire`, our own requests, or `sdk`, gcloud-aio-storage. ca_bundle: a file of trusted certificates.
     allow_http, allow_link_local: lift the refusals of plain http to another machine and of metadata addresses.
     max_attempts: of one request that fails for a passing reason; throttling is counted by time alone.

@@ -128,6 +128,9 @@ def _meaning(reply: ErrorReply, operation: str, *, anonymous: bool) -> Meaning:
     # So it has one, invalid, for whatever is wrong with a request, wrong checksums too.
     if reply.status == 400 and _WRONG_SUM in reply.message:
         return ChecksumMismatch, "the bytes changed on their way to the service"
+    # So is any other change of an object that is under way, which passes; a bucket's name that is taken does not.
+    if reply.status == 409 and operation != "create_container":
+        return ServiceUnavailable, "another change was under way"
     if reply.status == 401 and anonymous:
         return _ANONYMOUS
     return _FAULTS.meaning(reply)
