@@ -986,3 +986,14 @@ async def test_attempts_end() -> None:
     with pytest.raises(ServiceUnavailable):
         await client.head("k")
     assert len(transport.requests) == 3
+
+
+def test_metadata_called_as_a_property_is_told() -> None:
+    properties = "<Content-Length>3</Content-Length><AccessTier>Hot</AccessTier><Cache-Control/><BlobType>x</BlobType>"
+    metadata = "<AccessTier>mine</AccessTier><BlobType>&lt;/Metadata&gt;</BlobType>"
+    blob = f"<Blob><Name>a</Name><Properties>{properties}</Properties><Metadata>{metadata}</Metadata></Blob>"
+    body = f"<EnumerationResults><Blobs>{blob}{blob.replace('<Name>a', '<Name>b')}</Blobs></EnumerationResults>"
+    page = replies.parse_list(body.encode(), prefix="", token=None)
+    assert [one.key for one in page.objects] == ["a", "b"]
+    for one in page.objects:
+        assert (one.size_bytes, dict(one.metadata)) == (3, {"accesstier": "mine", "blobtype": "</Metadata>"})
