@@ -39,7 +39,7 @@ from entrepot.errors import (
 from entrepot.flavors.gcp.config import GcpConfig
 from entrepot.flavors.gcp.connection import make_client
 from entrepot.flavors.gcp.store import GcpArtifactStore
-from entrepot.http.pool import AiohttpTransport
+from entrepot.http.aiohttp_transport import AiohttpTransport
 from entrepot.http.retry import RetryPolicy
 from entrepot.http.transport import Origin, Request
 from entrepot.testing.gcs import GcsServer

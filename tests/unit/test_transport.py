@@ -28,7 +28,8 @@ from entrepot.errors import (
     TlsFailed,
     Unreachable,
 )
-from entrepot.http.pool import USER_AGENT, AiohttpTransport
+from entrepot.http.aiohttp_transport import AiohttpTransport
+from entrepot.http.routes import USER_AGENT
 from entrepot.http.transport import Origin, Request, Timeouts
 
 pytestmark = pytest.mark.anyio
@@ -744,7 +745,7 @@ def test_a_loop_that_was_only_closed_is_noticed_at_the_next_use() -> None:
 
 FORK = """
     import asyncio, logging, os, sys, warnings
-    from entrepot.http.pool import AiohttpTransport
+    from entrepot.http.aiohttp_transport import AiohttpTransport
     from entrepot.http.transport import Origin, Request
 
     warnings.simplefilter("error")

@@ -8,7 +8,7 @@ from entrepot.errors import ConfigurationError
 from entrepot.flavors.azure.address import Location, is_of_azure
 from entrepot.flavors.azure.administration import Administration
 from entrepot.flavors.azure.attempts import AZURE_CAPABILITIES, OTHER_CAPABILITIES
-from entrepot.http.pool import AiohttpTransport
+from entrepot.http.aiohttp_transport import AiohttpTransport
 from entrepot.http.retry import RetryPolicy
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from entrepot.errors import ConfigurationError
 from entrepot.flavors.gcp.attempts import GOOGLE_CAPABILITIES, OTHER_CAPABILITIES
 from entrepot.flavors.gcp.endpoint import GOOGLE
 from entrepot.flavors.gcp.requests import Requests, Settings
-from entrepot.http.pool import AiohttpTransport
+from entrepot.http.aiohttp_transport import AiohttpTransport
 from entrepot.http.retry import RetryPolicy
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from entrepot.errors import BadResponse, ConfigurationError, StoreError
 from entrepot.flavors.gcp import replies
 from entrepot.flavors.gcp.requests import Requests, description
 from entrepot.flavors.gcp.wire import GcpWireClient
-from entrepot.http.routes import FAILURES, Route, cause, environment_proxy, tls_context
+from entrepot.http.aiohttp_transport import FAILURES, cause, translated
+from entrepot.http.routes import Route, environment_proxy, tls_context
 from entrepot.http.transport import Request, Response, Timeouts, Transport
 from entrepot.models import Buffer, ListPage, ObjectStat, WriteOptions
 from entrepot.services.checksums import crc32c_base64
@@ -172,7 +173,7 @@ class _Sdk(Transport):
         self._endpoint = endpoint
         self._token = _Token(credentials)
         self._tls = tls_context(ca_file) if endpoint.origin.scheme == "https" else None
-        self._route = Route(endpoint.origin, self._tls)
+        self._route = Route(endpoint.origin, self._tls, _TIMEOUTS)
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Connected] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
@@ -191,7 +192,7 @@ class _Sdk(Transport):
         """The family's member for what broke below HTTP."""
         if isinstance(error, _Redirected):
             return ConfigurationError("the service redirects elsewhere; check endpoint_url")
-        return self._route.error(error, _TIMEOUTS)
+        return translated(error, self._route)
 
     def send(self, request: Request) -> AbstractAsyncContextManager[Response]:
         return self._sent(request)

@@ -9,7 +9,7 @@ from entrepot.errors import ConfigurationError
 from entrepot.flavors.s3.attempts import AWS_CAPABILITIES, OTHER_CAPABILITIES
 from entrepot.flavors.s3.endpoint import locate
 from entrepot.flavors.s3.requests import Settings
-from entrepot.http.pool import AiohttpTransport
+from entrepot.http.aiohttp_transport import AiohttpTransport
 from entrepot.http.retry import RetryPolicy
 
 if TYPE_CHECKING:

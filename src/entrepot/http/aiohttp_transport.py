@@ -1,30 +1,29 @@
-"""The transport on aiohttp: one pool of connections per event loop."""
+"""The transport on aiohttp: for proxies, and as the reference."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import ssl
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
-from weakref import WeakKeyDictionary, WeakSet, finalize
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
+from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, TransferEncodingError
 from multidict import CIMultiDict
 from yarl import URL
 
-from entrepot import __version__
-from entrepot.errors import BadResponse, TimedOut
-from entrepot.http.routes import FAILURES, Route, cause, tls_context
-from entrepot.http.transport import Origin, Request, Response, Timeouts, Transport
+from entrepot.errors import ConfigurationError, ConnectionFailed, StoreError
+from entrepot.http.pools import Connections, PooledTransport
+from entrepot.http.routes import USER_AGENT, Route
+from entrepot.http.transport import Request, Response, Timeouts
 from entrepot.models import KIB, MIB
 
-USER_AGENT: Final = f"entrepot/{__version__}"
+FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, asyncio.TimeoutError)
+"""What aiohttp and the system raise, and `translated` turns into the family's errors."""
 
 _CHUNK_BYTES: Final = 256 * KIB  # of a body to send: larger ones are copied by the event loop, 0.74 s of CPU a GB
 _READ_BUFFER_BYTES: Final = 2 * MIB  # a smaller one stops and starts the socket often: 0.99 s of CPU a GB, not 0.76
@@ -35,92 +34,22 @@ _NO_CONTENT_TYPE: Final = ("Content-Type",)
 _BODYLESS: Final = frozenset({"GET", "HEAD"})
 
 
-class AiohttpTransport(Transport):
-    """Connections are kept per event loop and dropped when it ends; a forked child begins with none.
-
-    connections: an upper bound for each loop, far above what callers run at once: they bound themselves.
-    ca_file: PEM file of trusted certificate authorities in place of the system's.
-    Proxies are those of the environment (`HTTPS_PROXY`, `NO_PROXY` …), read when an origin is first used.
-    """
-
-    def __init__(
-        self, *, timeouts: Timeouts | None = None, connections: int = 1024, ca_file: str | None = None
-    ) -> None:
-        self.timeouts = timeouts or Timeouts()
-        self._connections = connections
-        self._ca_file = ca_file
-        self._tls: ssl.SSLContext | None = None
-        self._pid = os.getpid()
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
-        self._inherited: list[object] = []
-        self._routes: dict[Origin, Route] = {}
-
-    def __repr__(self) -> str:
-        return f"AiohttpTransport({self.timeouts!r})"
+class AiohttpTransport(PooledTransport["_Session"]):
+    """The seam on aiohttp: what goes through a proxy, and the reference that the other one is tested against."""
 
     def send(self, request: Request) -> AbstractAsyncContextManager[Response]:
         return _Exchange(self, request)
 
-    async def close(self) -> None:
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
-        if pool is not None and self._pid == os.getpid():
-            await pool.close()
-
-    def kept_pool(self) -> _Pool | None:
-        """The running loop's connections, if there are any yet."""
-        if self._pid != os.getpid():
-            self._drop_inherited()
-        pool = self._pools.get(asyncio.get_running_loop())
-        return pool if pool is not None and not pool.session.closed else None
-
-    async def new_pool(self) -> _Pool:
-        """The running loop's first connections, or those after a `close`."""
-        self._drop_ended()
-        pool = self._pools[asyncio.get_running_loop()] = _Pool(self.timeouts, self._connections)
-        await pool.keep()
-        return pool
-
-    def route(self, origin: Origin) -> Route:
-        """What every request to an origin has in common."""
-        route = self._routes.get(origin)
-        if route is None:
-            if origin.scheme == "https" and self._tls is None:
-                self._tls = tls_context(self._ca_file)
-            route = self._routes[origin] = Route(origin, self._tls if origin.scheme == "https" else None)
-        return route
-
-    def _drop_inherited(self) -> None:
-        """In a forked child: the parent goes on using these connections, so nothing may be said on them.
-
-        Closing a transport would speak TLS and change the parent's epoll set; closing the descriptors does neither.
-        The objects around them are kept, unused, so that no finaliser touches what is shared.
-        """
-        self._pid = os.getpid()
-        for pool in list(self._pools.values()):
-            for sock in list(pool.sockets):
-                descriptor = sock.detach()
-                if descriptor >= 0:
-                    os.close(descriptor)
-            self._inherited.append(pool)
-        self._inherited.extend(self._pools.keys())
-        self._pools = WeakKeyDictionary()
-
-    def _drop_ended(self) -> None:
-        """Loops close their pools as they end (`_Pool.keep`); this is for loops that were only closed."""
-        for reference in self._pools.keyrefs():  # a list made in one step: other threads' loops come and go
-            loop = reference()
-            if loop is not None and loop.is_closed():
-                self._pools.pop(loop, None)
+    def _open(self) -> _Session:
+        return _Session(self.timeouts, self._most_connections)
 
 
-class _Pool:
-    """One loop's aiohttp session, and the sockets it has opened.
+class _Session(Connections):
+    """One loop's aiohttp session."""
 
-    Nothing that the loop or aiohttp holds leads back here, so that a pool which its owner drops is noticed.
-    """
-
-    def __init__(self, timeouts: Timeouts, connections: int) -> None:
-        self.sockets = sockets = WeakSet[socket.socket]()
+    def __init__(self, timeouts: Timeouts, most: int) -> None:
+        super().__init__()
+        sockets = self.sockets
 
         def open_socket(address: Any) -> socket.socket:
             sock = socket.socket(family=address[0], type=address[1], proto=address[2])
@@ -128,7 +57,7 @@ class _Pool:
             return sock
 
         self.session = aiohttp.ClientSession(
-            connector=_Connector(limit=connections, keepalive_timeout=_KEEPALIVE_S, socket_factory=open_socket),
+            connector=_Connector(limit=most, keepalive_timeout=_KEEPALIVE_S, socket_factory=open_socket),
             request_class=_BareRequest,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_s, sock_read=timeouts.idle_s),
@@ -137,37 +66,13 @@ class _Pool:
             middlewares=(_once,),
             trust_env=False,  # it would cost two thread hops a request, and sign for us from ~/.netrc
         )
-        self._keeper = _close_at_end(self.session)
-        # Held until then by the registry of finalisers, the session outlives garbage that the pool may be part of.
-        self._dropped = finalize(self, _let_go, asyncio.get_running_loop(), self.session, self._keeper, sockets)
-        self._dropped.atexit = False
-
-    async def keep(self) -> None:
-        """Have the loop close this pool when it shuts its asynchronous generators down, as every runner does."""
-        await anext(self._keeper)
 
     async def close(self) -> None:
-        self._dropped.detach()
-        await self._keeper.aclose()
+        self.closed = True
+        await self.session.close()
 
-
-async def _close_at_end(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        await session.close()
-
-
-def _let_go(
-    loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession, _keeper: object, sockets: WeakSet[socket.socket]
-) -> None:
-    """After a pool that nobody closed. A living loop runs the keeper's end by itself, once this reference is gone;
-    for a loop that was only closed, the sockets are.
-    """
-    if loop.is_closed():
-        for sock in list(sockets):
-            sock.close()
-        session.detach()
+    def abandon(self) -> None:
+        self.session.detach()
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -211,14 +116,14 @@ class _Exchange(Response):
     async def __aenter__(self) -> Response:
         request, transport = self._request, self._transport
         self._route = route = transport.route(request.origin)
-        pool = transport.kept_pool() or await transport.new_pool()
+        session = (transport.kept() or await transport.opened()).session
         path, _, query = request.target.partition("?")
         headers: CIMultiDict[str] = CIMultiDict(request.headers)
         headers["Host"] = route.authority
         headers["User-Agent"] = USER_AGENT
         self._body = body = _Body(request, transport.timeouts.send_s) if request.body or request.before else None
         try:
-            self._reply = reply = await pool.session.request(
+            self._reply = reply = await session.request(
                 request.method,
                 URL.build(scheme=route.scheme, authority=route.authority, path=path, query_string=query, encoded=True),
                 headers=headers,
@@ -226,13 +131,13 @@ class _Exchange(Response):
                 skip_auto_headers=None if request.method in _BODYLESS else _NO_CONTENT_TYPE,
                 allow_redirects=False,
                 proxy=route.proxy,
-                ssl=route.tls,
+                ssl=route.tls or True,
             )
         except BaseException as error:
             if body is not None:
                 body.abandon()
             if isinstance(error, FAILURES):
-                raise route.error(error, transport.timeouts) from cause(error)
+                raise translated(error, route) from cause(error)
             raise
         route.answered = True
         self.status = reply.status
@@ -256,11 +161,11 @@ class _Exchange(Response):
             try:
                 piece = await content.readany()
             except FAILURES as error:
-                raise self._route.error(error, self._transport.timeouts) from cause(error)
+                raise translated(error, self._route) from cause(error)
             if not piece:
                 return pieces[0] if len(pieces) == 1 else b"".join(pieces)
             if limit is not None and self.received + len(piece) > limit:
-                raise BadResponse(f"{self._route.where} sent a body of more than {limit} bytes")
+                raise self._route.sent_too_much(limit)
             self.received += len(piece)
             pieces.append(piece)
             self._require_progress()
@@ -274,12 +179,12 @@ class _Exchange(Response):
             try:
                 piece, ends_chunk = await content.readchunk()
             except FAILURES as error:
-                raise self._route.error(error, self._transport.timeouts) from cause(error)
+                raise translated(error, self._route) from cause(error)
             if not piece and not ends_chunk:
                 return start
             stop = start + len(piece)
             if stop > into.nbytes:
-                raise BadResponse(f"{self._route.where} sent a body of more than {into.nbytes} bytes")
+                raise self._route.sent_too_much(into.nbytes)
             into[start:stop] = piece
             self.received = start = stop
             self._require_progress()
@@ -294,14 +199,14 @@ class _Exchange(Response):
         if now_s - self._mark_s < limit_s:
             return
         if self.received - self._mark_bytes < limit_s * KIB:
-            raise TimedOut(f"{self._route.where} sent less than 1 KiB/s for {limit_s:g} s")
+            raise self._route.sent_too_slowly()
         self._mark_s, self._mark_bytes = now_s, self.received
 
     def _refuse_above(self, limit: int | None) -> None:
         declared = self.headers.get("content-length", "")
         if limit is None or not declared.isdigit() or int(declared) <= limit or self._reply.content.at_eof():
             return
-        raise BadResponse(f"{self._route.where} announced a body of {declared} bytes, more than {limit}")
+        raise self._route.announced_too_much(declared, limit)
 
 
 class _Body(aiohttp.Payload):
@@ -355,3 +260,40 @@ def _plain(headers: Mapping[str, str]) -> dict[str, str]:
             lower = name.lower()
             plain[lower] = f"{plain[lower]}, {value}" if lower in plain else value
     return plain
+
+
+def translated(error: BaseException, route: Route) -> StoreError:  # noqa: PLR0911 (one a row of the table)
+    """The family's member for one of FAILURES; never with a path or a query in its text."""
+    match error:
+        case aiohttp.ClientSSLError():
+            return route.not_trusted(error.os_error)
+        case aiohttp.ConnectionTimeoutError():
+            return route.not_in_time()
+        case aiohttp.ClientConnectorDNSError():
+            return route.not_found()
+        case aiohttp.ClientConnectorError():
+            return route.not_connected(error.os_error)
+        case aiohttp.SocketTimeoutError():
+            return route.sent_nothing()
+        case asyncio.TimeoutError():
+            return route.took_too_little()
+        case aiohttp.ClientPayloadError() if not _is_malformed(error):
+            return route.cut_short()
+        case aiohttp.ClientHttpProxyError():
+            return ConnectionFailed(f"{route.where}: the proxy answered {error.status}", not_sent=True)
+        case aiohttp.ClientPayloadError() | aiohttp.ClientResponseError() | HttpProcessingError():
+            return route.not_http()
+        case aiohttp.InvalidURL():
+            return ConfigurationError(f"not an address: {route.where}; check endpoint_url")
+        case _:
+            return route.broke()
+
+
+def cause(error: BaseException) -> BaseException | None:
+    """The part of a failure that may be shown as the cause: an error of the system, whose text has no URL."""
+    return error.os_error if isinstance(error, aiohttp.ClientConnectorError) else None
+
+
+def _is_malformed(error: aiohttp.ClientPayloadError) -> bool:
+    """Whether a body is not HTTP, rather than cut short: both are told as a payload error."""
+    return not isinstance(error.__cause__, (ContentLengthError, TransferEncodingError, OSError, type(None)))
