@@ -39,7 +39,7 @@ from entrepot.errors import (
 from entrepot.flavors.gcp.config import GcpConfig
 from entrepot.flavors.gcp.connection import make_client
 from entrepot.flavors.gcp.store import GcpArtifactStore
-from entrepot.http.aiohttp_transport import AiohttpTransport
+from entrepot.http.wire_transport import WireTransport
 from entrepot.http.retry import RetryPolicy
 from entrepot.http.transport import Origin, Request
 from entrepot.testing.gcs import GcsServer
@@ -81,7 +81,7 @@ class Clock:
 
 def tokens_of(given: str | dict[str, Any] | None, **how: Any) -> AccountTokens:
     text = json.dumps(given) if isinstance(given, dict) else given
-    return AccountTokens(text, how.pop("transport", None) or AiohttpTransport(), policy=AT_ONCE, **how)
+    return AccountTokens(text, how.pop("transport", None) or WireTransport(), policy=AT_ONCE, **how)
 
 
 async def first(given: str | dict[str, Any] | None, **how: Any) -> str:

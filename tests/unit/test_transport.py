@@ -1,4 +1,4 @@
-"""The transport on aiohttp against real servers that are slow, broken, or gone."""
+"""Both transports against real servers that are slow, broken, or gone."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,8 +30,10 @@ from entrepot.errors import (
     Unreachable,
 )
 from entrepot.http.aiohttp_transport import AiohttpTransport
+from entrepot.http.pools import PooledTransport
 from entrepot.http.routes import USER_AGENT
-from entrepot.http.transport import Origin, Request, Timeouts
+from entrepot.http.transport import Origin, Request, Timeouts, Transport
+from entrepot.http.wire_transport import WireTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -168,9 +171,19 @@ class Thread:
         asyncio.run_coroutine_threadsafe(self.server.until_open(count), self.loop).result(10)
 
 
+Kind: type[PooledTransport[Any]] = WireTransport
+"""The transport under test: each test runs with both."""
+
+
+@pytest.fixture(params=[WireTransport, AiohttpTransport], autouse=True)
+def each_transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type[PooledTransport[Any]]:
+    monkeypatch.setattr(request.module, "Kind", request.param)
+    return request.param
+
+
 @asynccontextmanager
-async def transport(**settings: object) -> AsyncIterator[AiohttpTransport]:
-    made = AiohttpTransport(**settings)  # type: ignore[arg-type]
+async def transport(**settings: Any) -> AsyncIterator[PooledTransport[Any]]:
+    made = Kind(**settings)
     try:
         yield made
     finally:
@@ -671,7 +684,7 @@ async def test_a_pool_at_its_limit_waits_instead_of_failing() -> None:
 
 async def test_close_twice_and_use_again() -> None:
     async with serving(answering(reply(b"x"))) as server:
-        http = AiohttpTransport()
+        http = Kind()
         await http.close()
         for _ in range(2):
             async with http.send(Request("GET", server.origin, "/k")) as response:
@@ -681,14 +694,14 @@ async def test_close_twice_and_use_again() -> None:
             await server.until_open(0)
 
 
-async def fetch(http: AiohttpTransport, origin: Origin) -> bytes:
+async def fetch(http: Transport, origin: Origin) -> bytes:
     async with http.send(Request("GET", origin, "/k")) as response:
         return await response.read()
 
 
 def test_two_loops_in_two_threads_share_a_transport() -> None:
     with Thread() as server:
-        http, got = AiohttpTransport(), list[bytes]()
+        http, got = Kind(), list[bytes]()
         both = threading.Barrier(2, timeout=10)
 
         async def client() -> None:
@@ -709,7 +722,7 @@ def test_two_loops_in_two_threads_share_a_transport() -> None:
 
 def test_a_loop_that_ends_closes_its_connections_silently() -> None:
     with Thread() as server:
-        http = AiohttpTransport()
+        http = Kind()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             for _ in range(3):
@@ -721,7 +734,7 @@ def test_a_loop_that_ends_closes_its_connections_silently() -> None:
 
 def test_a_transport_that_is_dropped_lets_its_connections_go() -> None:
     async def main(origin: Origin) -> None:
-        assert await fetch(AiohttpTransport(), origin) == b"hello"
+        assert await fetch(Kind(), origin) == b"hello"
         gc.collect()
         await asyncio.to_thread(server.wait_open, 0)
 
@@ -731,7 +744,7 @@ def test_a_transport_that_is_dropped_lets_its_connections_go() -> None:
 
 def test_a_loop_that_was_only_closed_is_noticed_at_the_next_use() -> None:
     with Thread() as server:
-        http = AiohttpTransport()
+        http = Kind()
         loop = asyncio.new_event_loop()
         assert loop.run_until_complete(fetch(http, server.origin)) == b"hello"
         loop.close()
@@ -747,10 +760,12 @@ FORK = """
     import asyncio, logging, os, sys, warnings
     from entrepot.http.aiohttp_transport import AiohttpTransport
     from entrepot.http.transport import Origin, Request
+    from entrepot.http.wire_transport import WireTransport
 
+    kind = {"AiohttpTransport": AiohttpTransport, "WireTransport": WireTransport}[sys.argv[2]]
     warnings.simplefilter("error")
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # a busy machine's slow callbacks are no fault
-    origin, http = Origin("http", "127.0.0.1", int(sys.argv[1])), AiohttpTransport()
+    origin, http = Origin("http", "127.0.0.1", int(sys.argv[1])), kind()
     loop = asyncio.new_event_loop()
 
     async def fetch():
@@ -776,7 +791,7 @@ FORK = """
 def test_after_fork_the_child_connects_anew_and_the_parent_goes_on() -> None:
     with Thread() as server:
         done = subprocess.run(
-            [sys.executable, "-X", "dev", "-c", textwrap.dedent(FORK), str(server.server.port)],
+            [sys.executable, "-X", "dev", "-c", textwrap.dedent(FORK), str(server.server.port), Kind.__name__],
             capture_output=True,
             text=True,
             timeout=60,

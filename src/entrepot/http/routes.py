@@ -104,6 +104,10 @@ class Route:
         """What came does not follow the protocol."""
         return BadResponse(f"{self.where} did not answer in HTTP; {_CHECK}, its scheme and its port")
 
+    def answered_early(self) -> StoreError:
+        """A reply that is no refusal came before the request was sent."""
+        return BadResponse(f"{self.where} answered before the whole request was sent")
+
     def announced_too_much(self, declared: str, limit: int) -> StoreError:
         """The head tells of a body longer than is wanted."""
         return BadResponse(f"{self.where} announced a body of {declared} bytes, more than {limit}")

@@ -8,7 +8,7 @@ from entrepot.errors import ConfigurationError
 from entrepot.flavors.azure.address import Location, is_of_azure
 from entrepot.flavors.azure.administration import Administration
 from entrepot.flavors.azure.attempts import AZURE_CAPABILITIES, OTHER_CAPABILITIES
-from entrepot.http.aiohttp_transport import AiohttpTransport
+from entrepot.http.wire_transport import WireTransport
 from entrepot.http.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -51,4 +51,4 @@ def make_client(
         return AzureSdkClient(location, ca_file=config.ca_bundle, **rules)
     from entrepot.flavors.azure.wire import AzureWireClient
 
-    return AzureWireClient(location, transport=transport or AiohttpTransport(ca_file=config.ca_bundle), **rules)
+    return AzureWireClient(location, transport=transport or WireTransport(ca_file=config.ca_bundle), **rules)

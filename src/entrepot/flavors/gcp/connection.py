@@ -9,7 +9,7 @@ from entrepot.errors import ConfigurationError
 from entrepot.flavors.gcp.attempts import GOOGLE_CAPABILITIES, OTHER_CAPABILITIES
 from entrepot.flavors.gcp.endpoint import GOOGLE
 from entrepot.flavors.gcp.requests import Requests, Settings
-from entrepot.http.aiohttp_transport import AiohttpTransport
+from entrepot.http.wire_transport import WireTransport
 from entrepot.http.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def make_client(
     token, access_token = _plain(config.token), _plain(config.access_token)
 
     def new_transport() -> Transport:
-        return transport or AiohttpTransport(ca_file=config.ca_bundle)
+        return transport or WireTransport(ca_file=config.ca_bundle)
 
     rules: dict[str, Any] = {
         "account": (endpoint, token, access_token, anonymous),

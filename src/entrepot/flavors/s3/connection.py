@@ -9,7 +9,7 @@ from entrepot.errors import ConfigurationError
 from entrepot.flavors.s3.attempts import AWS_CAPABILITIES, OTHER_CAPABILITIES
 from entrepot.flavors.s3.endpoint import locate
 from entrepot.flavors.s3.requests import Settings
-from entrepot.http.aiohttp_transport import AiohttpTransport
+from entrepot.http.wire_transport import WireTransport
 from entrepot.http.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def make_client(config: S3Config, *, transport: Transport | None = None, policy:
 
     return S3WireClient(
         bucket,
-        transport=transport or AiohttpTransport(ca_file=ca_file),
+        transport=transport or WireTransport(ca_file=ca_file),
         locate=lambda region: locate(bucket, region, endpoint, config.addressing_style),
         **rules,
     )
