@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import anyio
 
-from entrepot.errors import SourceChanged, StoreError
+from entrepot.errors import NotFound, SourceChanged, StoreError
 from entrepot.files import BinaryWriter, PartWriter
 from entrepot.models import Buffer, FileData, FileStat, Limits, WriteItem, WriteOptions
 from entrepot.paths import StrPath
@@ -17,7 +17,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+_REMOVED_AT_ONCE: Final = 16
+
+
 class _Store(Protocol):
+    async def remove(self, path: StrPath) -> None: ...
     async def stat(self, path: StrPath) -> FileStat: ...
     async def read_bytes(self, path: StrPath) -> bytes: ...
     async def read_range(
@@ -77,6 +81,14 @@ async def read_part(store: _Store, file: FileStat, start: int, into: memoryview)
 
 async def write_each(store: _Store, items: Sequence[WriteItem]) -> list[FileStat | StoreError]:
     return await each(items, lambda item: store.write_bytes(item.path, item.data, item.options))
+
+
+async def remove_each(store: _Store, paths: Sequence[str]) -> list[StoreError]:
+    failures: list[StoreError] = []
+    for start in range(0, len(paths), _REMOVED_AT_ONCE):
+        results = await each(paths[start : start + _REMOVED_AT_ONCE], store.remove)
+        failures += [one for one in results if isinstance(one, StoreError) and not isinstance(one, NotFound)]
+    return failures
 
 
 class _Sequential(PartWriter):

@@ -35,6 +35,7 @@ _UNREADABLE: Final = (NotFound, NotADirectory, PermissionDenied)
 class ReadableFileSystemStore(FileSystemPrimitives):
     """Finding, listing and reading."""
 
+    scans_in_order: ClassVar[bool] = True
     CAPABILITIES: ClassVar[Capabilities] = Capabilities(
         atomic_rename=True,
         directories="real",

@@ -36,7 +36,7 @@ from entrepot.objects.listing import file_stat
 from entrepot.objects.probes import keeps_marker
 from entrepot.objects.reading import ReadableObjectStore
 from entrepot.objects.streams import ObjectWriter
-from entrepot.objects.trees import copy_object, move_tree, remove_markers, remove_tree
+from entrepot.objects.trees import copy_object, delete_keys, move_tree, remove_markers, remove_tree
 from entrepot.objects.waves import wave
 from entrepot.paths import StrPath
 
@@ -58,6 +58,7 @@ class ObjectArtifactStore(ReadableObjectStore):
 
     # The bulk copy has many calls under way: a batch would wait for its slowest request, and cost a task an item.
     batch_items: ClassVar[int] = 1
+    scans_in_order: ClassVar[bool] = True
 
     # ---- writing --------------------------------------------------------------------------------------
 
@@ -172,6 +173,10 @@ class ObjectArtifactStore(ReadableObjectStore):
         except NotFound as error:
             await self._raise_miss(relative, "remove", error)
         await self.client.delete(key)
+
+    async def remove_batch(self, paths: Sequence[str]) -> list[StoreError]:
+        """As the contract's. Requests: 1 for each `limits.delete_batch` files."""
+        return await delete_keys(self.client, [self._file(path, "remove_batch")[1] for path in paths])
 
     async def rmtree(self, path: StrPath, *, allow_root: bool = False) -> None:
         relative = self._path(path, "rmtree")

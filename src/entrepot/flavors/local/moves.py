@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from typing import Final
 
 from entrepot.errors import (
     AlreadyExists,
     InvalidPath,
     NotADirectory,
+    NotFound,
     PartialFailure,
     StoreError,
     UnsupportedOperation,
@@ -156,6 +158,19 @@ def remove_file(tree: Tree, key: str) -> None:
             if stat.S_ISDIR(directory.status(name).st_mode):
                 raise failure(errno.EISDIR)
             directory.unlink(name)
+
+
+def remove_files(tree: Tree, keys: Sequence[str]) -> list[StoreError]:
+    """As `remove_file`, each; the errors of those that stayed. What is not there is removed."""
+    failures: list[StoreError] = []
+    for key in keys:
+        try:
+            remove_file(tree, key)
+        except NotFound:
+            continue
+        except StoreError as error:
+            failures.append(error)
+    return failures
 
 
 def remove_tree(tree: Tree, key: str, *, check: Check) -> None:
