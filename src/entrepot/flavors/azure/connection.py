@@ -8,8 +8,8 @@ from entrepot.errors import ConfigurationError
 from entrepot.flavors.azure.address import Location, is_of_azure
 from entrepot.flavors.azure.administration import Administration
 from entrepot.flavors.azure.attempts import AZURE_CAPABILITIES, OTHER_CAPABILITIES
-from entrepot.http.wire_transport import WireTransport
 from entrepot.http.retry import RetryPolicy
+from entrepot.http.wire_transport import WireTransport
 
 if TYPE_CHECKING:
     from entrepot.auth.azure import Credential

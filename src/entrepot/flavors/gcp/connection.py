@@ -9,8 +9,8 @@ from entrepot.errors import ConfigurationError
 from entrepot.flavors.gcp.attempts import GOOGLE_CAPABILITIES, OTHER_CAPABILITIES
 from entrepot.flavors.gcp.endpoint import GOOGLE
 from entrepot.flavors.gcp.requests import Requests, Settings
-from entrepot.http.wire_transport import WireTransport
 from entrepot.http.retry import RetryPolicy
+from entrepot.http.wire_transport import WireTransport
 
 if TYPE_CHECKING:
     from pydantic import SecretStr

@@ -9,8 +9,8 @@ from entrepot.errors import ConfigurationError
 from entrepot.flavors.s3.attempts import AWS_CAPABILITIES, OTHER_CAPABILITIES
 from entrepot.flavors.s3.endpoint import locate
 from entrepot.flavors.s3.requests import Settings
-from entrepot.http.wire_transport import WireTransport
 from entrepot.http.retry import RetryPolicy
+from entrepot.http.wire_transport import WireTransport
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
