@@ -10,7 +10,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -32,20 +31,36 @@ class Sample:
     size_bytes: int = 0
 
 
+# A program's peak memory begins with that of who starts it, so a small process does: it tells of the program alone.
+_STARTER = """
+import os, sys, time
+began = time.perf_counter()
+child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(child, 0)
+took = time.perf_counter() - began
+with open(int(os.environ["ENTREPOT_BENCHMARK_FD"]), "w") as report:
+    print(os.waitstatus_to_exitcode(status), took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, file=report)
+"""
+
+
 def run_process(argv: Sequence[str], *, env: Mapping[str, str], operations: int, size_bytes: int) -> Sample:
     """Run a whole program; the system's own accounting of it. Raises RuntimeError with its output where it fails."""
-    with tempfile.TemporaryFile() as output:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            argv, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile("w+") as report:
+        subprocess.run(
+            [sys.executable, "-S", "-E", "-c", _STARTER, *argv],
+            env={**os.environ, **env, "ENTREPOT_BENCHMARK_FD": str(report.fileno())},
+            pass_fds=[report.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=True,
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+        report.seek(0)
+        code, wall_s, cpu_s, peak_kib = map(float, report.read().split())
+        if code:
             output.seek(0)
-            raise RuntimeError(f"{shlex.join(argv)} ended with {process.returncode}: {output.read()[-2000:]!r}")
-    return Sample(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, operations, size_bytes)
+            raise RuntimeError(f"{shlex.join(argv)} ended with {code:.0f}: {output.read()[-2000:]!r}")
+    return Sample(wall_s, cpu_s, peak_kib / 1024, operations, size_bytes)
 
 
 def interleave(contenders: Mapping[str, Callable[[int], Sample]], rounds: int) -> dict[str, list[Sample]]:

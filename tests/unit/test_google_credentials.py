@@ -39,9 +39,9 @@ from entrepot.errors import (
 from entrepot.flavors.gcp.config import GcpConfig
 from entrepot.flavors.gcp.connection import make_client
 from entrepot.flavors.gcp.store import GcpArtifactStore
-from entrepot.http.wire_transport import WireTransport
 from entrepot.http.retry import RetryPolicy
 from entrepot.http.transport import Origin, Request
+from entrepot.http.wire_transport import WireTransport
 from entrepot.testing.gcs import GcsServer
 from gcs_fake import StrictGcs
 from google_signin import EMAIL, SignIn, sign_in
@@ -135,7 +135,7 @@ async def test_a_metadata_server_that_has_just_started_is_asked_again(
     """As in a container that runs before the metadata server of its node answers."""
     monkeypatch.setenv("GCE_METADATA_HOST", service.host)
 
-    class Starting(AiohttpTransport):
+    class Starting(WireTransport):
         failures: ClassVar[list[StoreError]] = [Unreachable("nothing listens yet"), ConnectionFailed("reset")]
 
         def send(self, request: Request) -> Any:
@@ -181,7 +181,7 @@ def test_what_is_given_decides_the_source() -> None:
     given = {"token": None, "access_token": None, "anonymous": False, "transport": unused}
     assert isinstance(token_source(**{**given, "anonymous": True}), Anonymous)
     assert isinstance(token_source(**{**given, "access_token": "t"}), Static)
-    assert isinstance(token_source(**{**given, "transport": AiohttpTransport}), AccountTokens)
+    assert isinstance(token_source(**{**given, "transport": WireTransport}), AccountTokens)
 
 
 # ---- when they are replaced --------------------------------------------------------------------------------

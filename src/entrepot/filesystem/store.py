@@ -16,7 +16,6 @@ from entrepot.batches import each
 from entrepot.contract import WriteMode
 from entrepot.errors import (
     AlreadyExists,
-    ConfigurationError,
     InvalidPath,
     IsADirectory,
     NotADirectory,
@@ -325,8 +324,8 @@ class FileSystemArtifactStore(ReadableFileSystemStore):
         key = self._key(path, "rmtree")
         await self._settle()
         if self._is_root(key) and not allow_root:
-            raise ConfigurationError(
-                "this would empty the whole store; pass allow_root=True", operation="rmtree", uri=self.path
+            raise InvalidPath(
+                "this is the whole store; pass allow_root=True to empty it", operation="rmtree", uri=self.path
             )
         failures = await self._remove_below(key)
         if failures:

@@ -372,5 +372,6 @@ class StoreModelContract(StoreRules):
         self._try_sequences(make, examples=max(1, self.model_examples // 4), steps=self.model_steps)
 
     @pytest.mark.nightly
+    @pytest.mark.timeout(1800)
     def test_long_sequences_do_what_the_model_does(self, make_store: Callable[[], BaseArtifactStore]) -> None:
         self._try_sequences(make_store, examples=self.model_examples * 10, steps=2 * self.model_steps)

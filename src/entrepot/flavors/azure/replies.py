@@ -6,16 +6,15 @@ Source: Azure Storage REST API Reference, "Blob service".
 from __future__ import annotations
 
 import binascii
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
-from urllib.parse import unquote
 
+from entrepot.flavors.azure.listings import read_page
 from entrepot.flavors.azure.metadata import CRC32C, FOLDER, crc32c_of, given
 from entrepot.models import MIB, ListPage, ObjectStat
 from entrepot.services.faults import ErrorInside, ErrorReply, Unreadable
 from entrepot.services.headers import bare_etag, etag_of, http_time
-from entrepot.services.xml import DEPTH_MAX, error_of, feed, parse_xml, parser_of
+from entrepot.services.xml import error_of, parse_xml
 
 LIST_MAX_BYTES: Final = 64 * MIB
 """Of a page: 5,000 blobs of the longest names, each with the most metadata that a blob can have, are 50 MiB."""
@@ -26,7 +25,6 @@ _BLOCK_LIST_NODES_MAX: Final = 500_000
 _META: Final = "x-ms-meta-"
 _META_CRC32C: Final = _META + CRC32C
 _META_FOLDER: Final = _META + FOLDER
-_TOLD: Final = frozenset({"Content-Length", "Content-MD5", "Content-Type", "Etag", "Last-Modified", "ResourceType"})
 _BEYOND: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")  # how characters beyond U+FFFF begin
 _NOTHING: Final[Mapping[str, str]] = {}
 
@@ -120,85 +118,12 @@ def error_reply(status: int, headers: Mapping[str, str], body: bytes = b"") -> E
 # ---- bodies -------------------------------------------------------------------------------------------
 
 
-_UNTOLD: Final = re.compile(
-    rb"<(Creation-Time|BlobType|LeaseStatus|LeaseState|ServerEncrypted|AccessTier|AccessTierInferred"
-    rb"|AccessTierChangeTime|Content-Encoding|Content-Language|Content-CRC64|Cache-Control|Content-Disposition)"
-    rb"(?:/>|>[^<]*</\1>)"
-)
-"""Properties that nobody asks for, half of the parser's work. They are taken out before it sees them, but not from
-pages with metadata, whose names are the users' and may be the same.
-"""
-
-
-class _Page:
-    """One `<EnumerationResults>` as it is read."""
-
-    __slots__ = ("objects", "page", "prefixes", "root")
-
-    def __init__(self) -> None:
-        self.root = ""
-        self.page: dict[str, str] = {}
-        self.objects: list[ObjectStat] = []
-        self.prefixes: list[str] = []
-
-
-def _reader(found: _Page) -> tuple[Callable[[str, dict[str, str]], None], Callable[[str], None], Callable[[str], None]]:
-    """What a parser calls for a start, an end and text. Closures: a page has 250,000 of these events."""
-    pieces: list[str] = []
-    fields: dict[str, str] = {}
-    metadata: list[tuple[str, str]] = []
-    depth = 0
-    section = ""
-    escaped = False
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal depth, section, escaped, metadata
-        depth += 1
-        if depth == 5:  # a property, as nearly all
-            pieces.clear()
-            return
-        if depth == 4:
-            section = name
-            if attributes:
-                escaped = attributes.get("Encoded") == "true"
-        elif depth == 3:
-            fields.clear()
-            metadata = []
-        elif depth == 1:
-            found.root = name
-        elif depth > DEPTH_MAX:
-            raise Unreadable("XML nested too deep")
-        pieces.clear()
-
-    def end(name: str) -> None:
-        nonlocal depth, escaped
-        depth -= 1
-        if depth == 4:
-            if section == "Metadata":
-                metadata.append((name.lower(), "".join(pieces)))
-            elif name in _TOLD and section == "Properties":
-                fields[name] = "".join(pieces)
-        elif depth == 3:
-            fields[name] = "".join(pieces)
-            if escaped:  # a name that XML could not hold
-                fields[name], escaped = unquote(fields[name], errors="surrogateescape"), False
-        elif depth == 2:
-            if name == "Blob":
-                found.objects.append(_listed(fields, metadata))
-            elif name == "BlobPrefix":
-                found.prefixes.append(fields["Name"])
-        elif depth == 1:
-            found.page[name] = "".join(pieces)
-
-    return start, end, pieces.append
-
-
 def is_folder(metadata: list[tuple[str, str]]) -> bool:
     """Whether a blob's metadata marks a directory; names in lower case."""
     return any(name == FOLDER and value.lower() == "true" for name, value in metadata)
 
 
-def _listed(fields: dict[str, str], metadata: list[tuple[str, str]]) -> ObjectStat:
+def _listed(fields: Mapping[str, str], metadata: list[tuple[str, str]]) -> ObjectStat:
     told = fields.get
     key, etag, modified, crc32c = fields["Name"], told("Etag"), told("Last-Modified"), None
     size_bytes = int(told("Content-Length") or "0")
@@ -225,21 +150,20 @@ def parse_list(body: bytes, *, prefix: str, token: str | None) -> ListPage:
     Raises: ErrorInside, Unreadable; the latter too for names that do not begin with the prefix, and for a page that
     leads nowhere or back to itself.
     """
-    found = _Page()
     try:
-        feed(parser_of(*_reader(found)), body if b"<Metadata>" in body else _UNTOLD.sub(b"", body))
+        page = read_page(body)
+        objects, prefixes = [_listed(fields, metadata) for fields, metadata in page.blobs], page.prefixes
     except (KeyError, ValueError) as error:
         raise Unreadable("a listing with a blob that has no name or size") from error
-    page, objects, prefixes = found.page, found.objects, found.prefixes
-    if found.root == "Error":
-        raise ErrorInside(ErrorReply(200, page.get("Code", ""), page.get("Message", "")))
-    if found.root != "EnumerationResults":
-        raise Unreadable(f"XML of another kind: {found.root[:40]}")
+    if page.root == "Error":
+        raise ErrorInside(ErrorReply(200, page.told.get("Code", ""), page.told.get("Message", "")))
+    if page.root != "EnumerationResults":
+        raise Unreadable(f"XML of another kind: {page.root[:40]}")
     if prefix and not all(one.key.startswith(prefix) for one in objects):
         raise Unreadable("a listing with names that were not asked for")
     if prefix and not all(one.startswith(prefix) for one in prefixes):
         raise Unreadable("a listing with prefixes that were not asked for")
-    following = page.get("NextMarker") or None
+    following = page.told.get("NextMarker") or None
     if following is not None and following == token:
         raise Unreadable("a listing that does not go on")
     return ListPage(tuple(ordered(objects, body)), tuple(prefixes), following)
