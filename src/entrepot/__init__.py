@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from entrepot.blocking import SyncArtifactStore
     from entrepot.components import StackComponent, StackComponentType
     from entrepot.contract import BaseArtifactStore
+    from entrepot.copies import copy, copy_sync, mirror, mirror_sync, move, move_sync
     from entrepot.errors import NotFound, StoreError
     from entrepot.filesystem import FileSystemArtifactStore
     from entrepot.flavors.azure.store import AzureArtifactStore
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from entrepot.flavors.memory import MemoryArtifactStore
     from entrepot.flavors.s3.store import S3ArtifactStore
     from entrepot.models import ByteRange, Capabilities, FileStat, Limits, WriteOptions
-    from entrepot.stores import copy, copy_sync, open_store, open_store_sync
+    from entrepot.stores import open_store, open_store_sync
     from entrepot.transfer.engine import CopyReport
+    from entrepot.transfer.filters import Filters
 
 _HOMES = {
     "AzureArtifactStore": "entrepot.flavors.azure.store",
@@ -37,6 +39,7 @@ _HOMES = {
     "CopyReport": "entrepot.transfer.engine",
     "FileStat": "entrepot.models",
     "FileSystemArtifactStore": "entrepot.filesystem",
+    "Filters": "entrepot.transfer.filters",
     "GcpArtifactStore": "entrepot.flavors.gcp.store",
     "Limits": "entrepot.models",
     "LocalArtifactStore": "entrepot.flavors.local",
@@ -48,8 +51,12 @@ _HOMES = {
     "StoreError": "entrepot.errors",
     "SyncArtifactStore": "entrepot.blocking",
     "WriteOptions": "entrepot.models",
-    "copy": "entrepot.stores",
-    "copy_sync": "entrepot.stores",
+    "copy": "entrepot.copies",
+    "copy_sync": "entrepot.copies",
+    "mirror": "entrepot.copies",
+    "mirror_sync": "entrepot.copies",
+    "move": "entrepot.copies",
+    "move_sync": "entrepot.copies",
     "open_store": "entrepot.stores",
     "open_store_sync": "entrepot.stores",
 }
@@ -62,6 +69,7 @@ __all__ = [
     "CopyReport",
     "FileStat",
     "FileSystemArtifactStore",
+    "Filters",
     "GcpArtifactStore",
     "Limits",
     "LocalArtifactStore",
@@ -76,6 +84,10 @@ __all__ = [
     "__version__",
     "copy",
     "copy_sync",
+    "mirror",
+    "mirror_sync",
+    "move",
+    "move_sync",
     "open_store",
     "open_store_sync",
 ]

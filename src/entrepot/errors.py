@@ -229,6 +229,12 @@ class NoSpace(StoreError, OSError):
     ERRNO = _errno.ENOSPC
 
 
+class DeletionRefused(StoreError, OSError):
+    """A mirroring copy would delete more than it may; nothing was deleted."""
+
+    ERRNO = _errno.EPERM
+
+
 class PartialFailure(StoreError, OSError):
     """Some items of a bulk operation failed; `failures` has one error an item."""
 

@@ -181,7 +181,7 @@ async def test_existing_targets_are_skipped(source: PlainStore, sink: PlainStore
     sink.put("dst/0/0003", b"old")
     sink.put("dst/large", b"old")
     seen: list[events.Event] = []
-    options = replace(TREE, overwrite=False)
+    options = replace(TREE, compare="skip-existing")
     report = await copy_between(source, "src", sink, "dst", options=options, on_event=seen.append)
     assert (report.ok, report.skipped, report.files) == (True, 2, len(content) - 1)
     assert sink.files["dst/0/0003"] == sink.files["dst/large"] == b"old"
@@ -195,7 +195,7 @@ async def test_an_existing_target_of_a_file_is_skipped(source: PlainStore, sink:
     sink.told = replace(sink.told, exclusive_create=exclusive)
     source.put("a", b"new")
     sink.put("b", b"old")
-    report = await copy_between(source, "a", sink, "b", options=CopyOptions(overwrite=False))
+    report = await copy_between(source, "a", sink, "b", options=CopyOptions(compare="skip-existing"))
     assert (report.skipped, report.files) == (1, 0)
     assert sink.contents() == {"b": b"old"}
 
@@ -210,7 +210,7 @@ async def test_a_target_that_appears_meanwhile_is_skipped(source: PlainStore, si
             sink.put(path, b"theirs")
 
     sink.fault = appear
-    report = await copy_between(source, "src", sink, "dst", options=replace(TREE, overwrite=False))
+    report = await copy_between(source, "src", sink, "dst", options=replace(TREE, compare="skip-existing"))
     assert (report.ok, report.skipped, report.files) == (True, 1, 0)
     assert sink.contents() == {"dst/a": b"theirs"}
     assert sink.drafts == []
@@ -583,7 +583,7 @@ async def test_targets_that_are_left_alone_make_no_directory(source: PlainStore,
     sink.told = replace(sink.told, exclusive_create=False)
     source.put("src/a", b"new")
     sink.put("dst/a", b"old")
-    report = await copy_between(source, "src", sink, "dst", options=replace(TREE, overwrite=False))
+    report = await copy_between(source, "src", sink, "dst", options=replace(TREE, compare="skip-existing"))
     assert (report.skipped, report.directories) == (1, 0)
     assert sink.folders == set()
 

@@ -143,7 +143,7 @@ async def test_up_within_and_down_again(
 async def test_existing_objects_are_skipped(disk: LocalArtifactStore, s3: S3ArtifactStore) -> None:
     await s3.write_bytes("up/plain", b"old")
     await s3.write_bytes("up/large", b"old")
-    report = await copy_between(disk, "src", s3, "up", options=replace(TREE, overwrite=False))
+    report = await copy_between(disk, "src", s3, "up", options=replace(TREE, compare="skip-existing"))
     assert (report.ok, report.skipped, report.files) == (True, 2, len(NAMES) - 1)
     assert await s3.read_bytes("up/plain") == await s3.read_bytes("up/large") == b"old"
 

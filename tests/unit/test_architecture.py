@@ -34,10 +34,11 @@ RANKS = {
     "blocking": 7,
     "registry": 5,
     "stores": 10,
-    "testing": 11,
-    "cli": 11,
-    "__main__": 12,
-    "__init__": 12,
+    "copies": 11,
+    "testing": 12,
+    "cli": 12,
+    "__main__": 13,
+    "__init__": 13,
 }
 # Kinds that share no imports though their ranks would allow it.
 FORBIDDEN = {

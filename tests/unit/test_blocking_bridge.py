@@ -517,7 +517,7 @@ store = SyncArtifactStore(plain)
 def test_an_interrupted_script_ends_quickly(inside: str) -> None:
     code = f"""{PREAMBLE}
 import asyncio, signal
-from entrepot.stores import copy_sync
+from entrepot.copies import copy_sync
 async def step():
     store.exists("a")
 async def step_that_handles_signals():

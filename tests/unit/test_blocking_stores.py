@@ -17,9 +17,10 @@ import pytest
 
 from entrepot.blocking import SyncArtifactStore
 from entrepot.bridge import BRIDGE
+from entrepot.copies import copy_sync
 from entrepot.errors import AlreadyExists, NotFound
 from entrepot.models import MIB
-from entrepot.stores import copy_sync, make_store, open_store_sync
+from entrepot.stores import make_store, open_store_sync
 from entrepot.testing.servers import Server
 
 

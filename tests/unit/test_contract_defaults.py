@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from entrepot.contract import BaseArtifactStore
+from entrepot.copies import copy
 from entrepot.models import MIB
 from entrepot.paths import StrPath
-from entrepot.stores import copy
 from entrepot.testing import ArtifactStoreContract
 from plain_store import PlainStore
 

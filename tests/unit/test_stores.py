@@ -11,10 +11,11 @@ import pytest
 
 import entrepot
 from entrepot.blocking import SyncArtifactStore
+from entrepot.copies import copy, copy_sync
 from entrepot.errors import ConfigurationError, InvalidPath, IsADirectory, NotFound
 from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.memory import MemoryArtifactStore
-from entrepot.stores import copy, copy_sync, locate, make_store, open_store, open_store_sync
+from entrepot.stores import locate, make_store, open_store, open_store_sync
 from entrepot.transfer.events import Copied
 
 pytestmark = pytest.mark.anyio

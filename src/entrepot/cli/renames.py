@@ -35,12 +35,12 @@ async def renamed(here: Place, there: Place, options: CopyOptions) -> CopyReport
     if not here.path or not there.path:
         return None  # the root of a store stays where it is, and what is in it moves
     began = time.monotonic()
-    one = await to_thread.run_sync(_rename_of, here.uri, there.uri, options.overwrite)
+    one = await to_thread.run_sync(_rename_of, here.uri, there.uri, options.overwrites)
     if one is None:
         return None
     try:
         async with make_store(Path(one.common)) as store:
-            await store.rename(one.source, one.target, overwrite=options.overwrite)
+            await store.rename(one.source, one.target, overwrite=options.overwrites)
     except UnsupportedOperation:
         return None  # another file system is mounted there
     seconds = time.monotonic() - began

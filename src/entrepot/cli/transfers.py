@@ -17,13 +17,14 @@ from entrepot.cli.renames import renamed
 from entrepot.cli.render import read_standard_input, standard_input_is_terminal
 from entrepot.cli.session import STREAM, Place, Session, joined
 from entrepot.cli.summary import combined, summary_line
+from entrepot.copies import landing_name
 from entrepot.errors import IsADirectory, StoreError
 from entrepot.models import MIB, WriteOptions
 from entrepot.paths import scheme_of
-from entrepot.stores import landing_name
+from entrepot.transfer.compare import Comparison
 from entrepot.transfer.engine import copy_between
 from entrepot.transfer.events import Event, Failed, StepPlanned, Stopped
-from entrepot.transfer.plan import CopyOptions, Durability, Links, MakeDirectories, MakeLink, MoveInParts
+from entrepot.transfer.plan import CopyOptions, Durability, Links, MakeDirectories, MakeLink, MoveInParts, RemoveFiles
 from entrepot.transfer.report import CopyReport
 
 TRANSFER_PANEL: Final = "How to copy"
@@ -127,7 +128,7 @@ async def cp(
     options = effort.over(
         CopyOptions(
             recursive=recursive,
-            overwrite=not no_overwrite,
+            compare=Comparison.SKIP_EXISTING if no_overwrite else Comparison.ALWAYS,
             dry_run=dry_run,
             verify=not no_verify,
             durability=cast("Durability", durability),
@@ -164,7 +165,7 @@ async def mv(
     options = effort.over(
         CopyOptions(
             recursive=True,
-            overwrite=not no_overwrite,
+            compare=Comparison.SKIP_EXISTING if no_overwrite else Comparison.ALWAYS,
             dry_run=dry_run,
             verify=not no_verify,
             durability="batch",
@@ -282,6 +283,14 @@ class _Transfer:
             else:
                 output.line(f"would link {_shown(there, uri)} -> {link.link_target}")
             return
+        if isinstance(step, RemoveFiles):
+            for path in step.paths:
+                uri = _uri(there, path)
+                if output.as_json:
+                    output.value({"delete": uri})
+                else:
+                    output.line(f"would delete {_shown(there, uri)}")
+            return
         for file in (step.file,) if isinstance(step, MoveInParts) else step.files:
             uri = _uri(there, file.target)
             if output.as_json:
@@ -368,7 +377,7 @@ async def _store_standard_input(place: Place, options: CopyOptions) -> int:
     size_bytes = 0
     durability = options.durability
     async with place.store.open(
-        place.path, "wb" if options.overwrite else "xb", options=WriteOptions(durability=durability)
+        place.path, "wb" if options.overwrites else "xb", options=WriteOptions(durability=durability)
     ) as file:
         while chunk := await read_standard_input(_CHUNK_BYTES):
             size_bytes += await file.write(chunk)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import cast
 
-from entrepot.errors import InvalidPath, IsADirectory, NotFound, UnsupportedOperation
+from entrepot.errors import InvalidPath, IsADirectory, UnsupportedOperation
 from entrepot.models import FileStat
 from entrepot.paths import printable, refusal
+from entrepot.transfer.compare import Comparison
 from entrepot.transfer.plan import CopyOptions, Rules
 from entrepot.transfer.ports import LinkedSource, Located, Sink, Source
 
@@ -48,17 +48,15 @@ def require_kind(found: FileStat, sink: Sink, sink_path: str, options: CopyOptio
 async def rules_of(
     source: Source, sink: Sink, found: FileStat, target: str, options: CopyOptions
 ) -> tuple[Rules, bool]:
-    """What the planner goes by, and whether the sink decides that a target is new. Raises InvalidPath."""
+    """What the planner goes by, and whether the sink itself decides that a target is new. Raises InvalidPath."""
     if target and (reason := refusal(target)) is not None:
         raise InvalidPath(reason, operation="copy", uri=printable(join(sink.path, target)))
     native = sink.copies_natively_from(source)
     source_in_target = _overlap(source, sink, found, target, native=native)
-    exclusive, existing = False, None
-    if not options.overwrite:
+    exclusive = False
+    if options.compare in (Comparison.SKIP_EXISTING, Comparison.ERROR):
         capabilities = await sink.probe_capabilities()
         exclusive = bool(capabilities.exclusive_copy if native else capabilities.exclusive_create)
-        if options.dry_run or not exclusive:
-            existing = await existing_files(sink, target, tree=found.is_dir)
     rules = Rules(
         source_root=found.uri,
         separator=_separator(found.uri),
@@ -68,7 +66,6 @@ async def rules_of(
         native=native,
         source_in_target=source_in_target,
         part_threshold_bytes=options.part_size_bytes,
-        existing=existing,
     )
     return rules, exclusive
 
@@ -119,16 +116,3 @@ def join(root: str, path: str) -> str:
     if not path:
         return root
     return f"{root}{path}" if root.endswith("/") else f"{root}/{path}"
-
-
-async def existing_files(sink: Sink, target: str, *, tree: bool) -> set[str]:
-    """The files that are at the target now, as paths in the target store. Requests: one listing, or 1 for a file."""
-    try:
-        if not tree:
-            return set() if (await sink.stat(target)).is_dir else {target}
-        separator = _separator(sink.path)
-        root = sink.path.removesuffix(separator) + separator
-        async with aclosing(scan_of(sink, target)) as entries:
-            return {entry.uri.removeprefix(root).replace(separator, "/") async for entry in entries if not entry.is_dir}
-    except NotFound:
-        return set()

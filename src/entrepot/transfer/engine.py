@@ -1,51 +1,38 @@
-"""The bulk copy: scan → plan → schedule → move → verify, composed; one report a copy.
+"""The bulk copy: listings → decisions → plan → schedule → move → verify, composed; one report a copy.
 
     report = await copy_between(source, "runs", sink, "backup/runs", options=CopyOptions(recursive=True))
 
-Sources are scanned as a stream, a page ahead of the workers; nothing grows with the number of files but the failures
-that the report names. Every task ends before `copy_between` does.
+Listings are read as streams, a page ahead of the workers; nothing grows with the number of files but the failures
+that the report names, and what a mirroring copy is going to delete. Every task ends before `copy_between` does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Literal, TypeAlias, cast
+from typing import Final, cast
 
 import anyio
 
-from entrepot.errors import (
-    FATAL,
-    AlreadyExists,
-    PermissionDenied,
-    StoreError,
-)
+from entrepot.errors import AlreadyExists, IsADirectory, StoreError
 from entrepot.models import FileStat
 from entrepot.paths import printable
 from entrepot.transfer import whole
+from entrepot.transfer.account import Account, Stage
 from entrepot.transfer.budget import Gate, Share, process_budget
-from entrepot.transfer.ends import existing_files, join, real_path, require_kind, require_possible, rules_of, scan_of
-from entrepot.transfer.events import (
-    Copied,
-    Event,
-    Failed,
-    Planned,
-    Progress,
-    Skipped,
-    Started,
-    StepPlanned,
-    Stopped,
-)
-from entrepot.transfer.links import follow
+from entrepot.transfer.compare import Comparison, Decision, Reason, decide
+from entrepot.transfer.ends import join, require_kind, require_possible, rules_of
+from entrepot.transfer.events import Event, Planned, Progress, Started, StepPlanned, Stopped
+from entrepot.transfer.examining import Examiner
+from entrepot.transfer.intake import UNSEEN, Broken, Candidate, Extra, Intake, looks_at_targets, stat_or_none
+from entrepot.transfer.mirror import Mirrored
 from entrepot.transfer.parts import Route, move_in_parts
 from entrepot.transfer.plan import (
     CopyNatively,
     CopyOptions,
-    LeftAlone,
     MakeDirectories,
     MakeLink,
     MoveInParts,
@@ -53,36 +40,24 @@ from entrepot.transfer.plan import (
     PlannedFile,
     Planner,
     Refused,
+    RemoveFiles,
     Rules,
     Step,
 )
 from entrepot.transfer.ports import LinkedSink, LinkedSource, Sink, Source
 from entrepot.transfer.removal import remove_directories, remove_source
 from entrepot.transfer.report import CopyReport, FailedItem, Ledger
-from entrepot.transfer.schedule import LARGE_AT_ONCE, Backlog, WriteWhole, first_error
+from entrepot.transfer.schedule import LARGE_AT_ONCE, Backlog, Examine, WriteWhole, first_error
 from entrepot.transfer.verify import SIZE, Verdict, chain, require_equal, require_size, require_written, strongest
 from entrepot.transfer.whole import Carried
 
 __all__ = ["CopyOptions", "CopyReport", "FailedItem", "copy_between"]
 
-_log = logging.getLogger(__name__)
-
-_ERRORS_IN_A_ROW = 64
-"""So many errors of a service that is failing, throttling or refusing, one after another, with no success between: it
-will not get better."""
-
-_Stage: TypeAlias = Literal["read", "write", "remove"]
-"""In which stage of its way an item failed."""
-
-_HOPS = 2
+_HOPS: Final = 2
 """Batches in worker threads at once, on each end that is on this machine: more only contend for the interpreter."""
 
-_PLANNED_EVERY = 1_000
-_COPIED_AN_EVENT = 64
-_TELL_EVERY_S = 0.05
-"""Files that were copied are told together: so many, or those of so long."""
-
-_DIRECTORIES_A_STEP = 16
+_PLANNED_EVERY: Final = 1_000
+_DIRECTORIES_A_STEP: Final = 16
 
 
 async def copy_between(
@@ -99,9 +74,11 @@ async def copy_between(
     source_path, sink_path: relative to their stores. Failures of single items are in the report, which is not `ok`
     then; the copy goes on. Nothing of a failed or cancelled item is visible or left at the target.
 
-    overwrite=False: where the service decides exclusive creation, it does so for each file; elsewhere the target is
-    looked at once, before the copy (one listing, or one HEAD for a file), and a file that another writer makes
-    meanwhile is overwritten.
+    options.compare, other than `always`: source and target are listed side by side, and `compare.decide` tells what
+    is copied; a look at a file more is spent only where that may change the decision. skip-existing and error: where
+    the service decides exclusive creation, it does so for each file, and no target is listed; elsewhere a file that
+    another writer makes meanwhile is overwritten.
+    options.mirror: after everything was copied and nothing failed, what only the target has is deleted.
     delete_source: each file goes once its copy is durable and verified and the source is still what was copied; its
     directories go when nothing is left in them. What no checksum vouches for on its way over a network is copied,
     kept, and reported as failed, unless `verify` is False. The root of a store stays.
@@ -161,6 +138,13 @@ class _Copy:
         self._ledger, self._emit, self._exclusive = ledger, emit, exclusive
         self._planner = Planner(rules)
         self._native = rules.native
+        self._time_travels = sink.is_local and not source.is_local
+        self._account = Account(
+            source, sink, ledger, emit, skips_existing=exclusive and options.compare is Comparison.SKIP_EXISTING
+        )
+        self._mirrored = (
+            Mirrored(options.mirror, sink, rules.target_root, self._account) if options.mirror is not None else None
+        )
         requests, hops = Gate(options.concurrency), Gate(min(_HOPS, options.concurrency))
         # As many workers as requests, so that one who has a file seldom waits for its turn to ask.
         self._workers = 2 * _HOPS if source.is_local and sink.is_local else max(2, options.concurrency)
@@ -180,32 +164,30 @@ class _Copy:
             verify=options.verify,
         )
         self._carried = Carried(options, source, sink, exclusive=exclusive)
-        self._errors_in_a_row = 0
+        self._examiner = Examiner(self._route, options.compare, time_travels=self._time_travels)
         self._told_files = 0
-        self._copied: list[PlannedFile] = []
-        self._copied_told_bytes = 0
-        self._tell_at_s = 0.0
 
     async def run(self, found: FileStat, source_path: str) -> None:
         """All of it; every task has ended when this returns or raises."""
         failed: BaseException | None = None
         try:
             async with anyio.create_task_group() as tasks:
-                if not self._options.dry_run:
-                    for _ in range(self._workers):
-                        tasks.start_soon(self._work)
+                for _ in range(self._workers):
+                    tasks.start_soon(self._work)
                 await self._scan(found, source_path)
                 self._backlog.scan_ended()
         except BaseExceptionGroup as group:
             failed = first_error(group)
         if failed is None or isinstance(failed, StoreError):
-            self._tell_copied()
+            self._account.tell_copied()
         if failed is not None:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 # A cancellation that met an error on its way out is still a cancellation.
                 raise asyncio.CancelledError from failed
             raise failed
+        if self._mirrored is not None and found.is_dir:
+            await self._mirrored.finish(dry_run=self._options.dry_run)
         if found.is_dir and self._options.delete_source and not self._options.dry_run:
             await remove_directories(self._source, source_path, self._ledger)
 
@@ -213,45 +195,108 @@ class _Copy:
 
     async def _scan(self, found: FileStat, source_path: str) -> None:
         planner = self._planner
-        if not found.is_dir:
-            await self._admit(planner.add_file(PlannedFile(found, planner.target_root)))
-        elif self._disk is not None:
-            goal = real_path(join(self._sink.path, planner.target_root)) if self._sink.is_local else None
-            async with aclosing(follow(self._disk, found, target=goal)) as followed:
-                async for address, reached in followed:
-                    if isinstance(reached, StoreError):
-                        shown = printable(address)
-                        self._record(FailedItem(shown, "", reached.message, _bare(reached)))
-                    else:
-                        await self._take(reached, address)
-        else:
-            async with aclosing(scan_of(self._source, source_path)) as entries:
-                async for entry in entries:
-                    await self._take(entry)
+        looks = looks_at_targets(self._options, exclusive=self._exclusive)
+        intake = Intake(self._source, source_path, found, self._sink, planner.target_root, self._disk, looks)
+        async with aclosing(intake.taken()) as taken:
+            async for one in taken:
+                if isinstance(one, Candidate):
+                    await (self._take(one) if found.is_dir else self._take_file(one))
+                elif isinstance(one, Extra):
+                    self._take_extra(one)
+                else:
+                    self._take_broken(one)
         await self._admit(planner.rest())
         if found.is_dir:
             await self._plan_directories()
         self._emit(Planned(planner.files, planner.size_bytes, complete=True))
 
-    async def _take(self, entry: FileStat, address: str | None = None) -> None:
+    async def _take(self, one: Candidate) -> None:
+        """One entry of a tree."""
+        entry = one.entry
         if entry.link_target is not None and self._options.links != "preserve":
             self._ledger.links_skipped += 1
-        elif entry.special:
+            return
+        if entry.special:
             self._ledger.special_skipped += 1
-        elif (step := self._planner.add(entry, address)) is not None:
-            await self._admit(step)
+            return
+        address = entry.uri if one.address is None else one.address
+        relative = self._planner.relative(address)
+        if relative is not None and not self._chosen(relative, entry):
+            self._planner.pass_by(relative)
+            self._ledger.excluded += not entry.is_dir
+            return
+        file = self._planner.place(entry, address)
+        if isinstance(file, PlannedFile):
+            if self._mirrored is not None:
+                self._mirrored.source_files += 1
+            await self._decide(file, one.target)
+        elif isinstance(file, Refused):
+            self._refuse(file)
         elif self._backlog.starving:
             await self._admit(self._planner.rest())
 
-    async def _admit(self, step: Step | Refused | LeftAlone | None) -> None:
+    async def _take_file(self, one: Candidate) -> None:
+        """The one file of a copy. Filters choose from trees; who names a file means it."""
+        await self._decide(PlannedFile(one.entry, self._planner.target_root), one.target)
+
+    def _take_extra(self, extra: Extra) -> None:
+        mirrored = self._mirrored
+        if mirrored is not None and self._chosen(extra.path, extra.entry) and not mirrored.is_kept_aside(extra.path):
+            mirrored.add(extra.path, extra.entry)
+
+    def _take_broken(self, one: Broken) -> None:
+        self._account.record(printable(one.address), "", one.error)
+
+    def _chosen(self, relative: str, entry: FileStat) -> bool:
+        filters = self._options.filters
+        if filters.admits_all:
+            return True
+        if entry.is_dir:
+            return filters.admits_directory(relative)
+        return filters.admits(relative, size_bytes=entry.size_bytes, modified=entry.modified)
+
+    async def _decide(self, file: PlannedFile, target: FileStat | None) -> None:
+        """Copy, leave or refuse a file by what is at its target; where that is not enough to know, look first."""
+        if target is UNSEEN:
+            await self._go_on(self._planner.add(file))
+            return
+        if target is not None and self._examiner.is_needed(file.source, target):
+            await self._backlog.put(Examine(replace(file, replaces=True), target))
+            return
+        decision = decide(file.source, target, self._options.compare, time_travels=self._time_travels)
+        if self._is_settled(file, decision):
+            return
+        await self._go_on(self._planner.add(replace(file, replaces=True) if target is not None else file))
+
+    def _is_settled(self, file: PlannedFile, decision: Decision) -> bool:
+        """Whether the decision is not to copy; then what becomes of the file is entered."""
+        if decision.action == "skip":
+            self._account.skipped(file, decision.reason)
+        elif decision.action == "fail":
+            self._account.failed(file, self._refusal(file, decision.reason), "write")
+        return decision.action != "copy"
+
+    def _refusal(self, file: PlannedFile, reason: Reason) -> StoreError:
+        uri = join(self._sink.path, file.target)
+        if reason is Reason.DIRECTORY:
+            return IsADirectory("a directory is at the target", operation="copy", uri=uri)
+        if reason is Reason.EXISTS:
+            return AlreadyExists("a file is at the target", operation="copy", uri=uri)
+        return StoreError(f"not copied: {reason}", operation="copy", uri=uri)
+
+    def _refuse(self, refused: Refused) -> None:
+        target = join(self._sink.path, refused.target) if refused.target else ""
+        self._account.record(refused.source, target, refused.error)
+
+    async def _go_on(self, step: Step | None) -> None:
+        if step is None and self._backlog.starving:
+            step = self._planner.rest()
+        await self._admit(step)
+
+    async def _admit(self, step: Step | None) -> None:
         if step is None:
             return
-        if isinstance(step, Refused):
-            target = join(self._sink.path, step.target) if step.target else ""
-            self._record(FailedItem(step.source, target, step.error.message, step.error))
-        elif isinstance(step, LeftAlone):
-            self._skip(step.file)
-        elif self._options.dry_run:
+        if self._options.dry_run:
             self._pretend(step)
         else:
             await self._backlog.put(step)
@@ -275,6 +320,8 @@ class _Copy:
             ledger.directories += len(step.paths)
         elif isinstance(step, MakeLink):
             ledger.links += 1
+        elif isinstance(step, RemoveFiles):
+            ledger.deleted += len(step.paths)
         elif isinstance(step, MoveInParts):
             ledger.files += 1
             ledger.size_bytes += step.file.source.size_bytes
@@ -291,25 +338,56 @@ class _Copy:
             if isinstance(job, MoveWhole):
                 await self._read(job)
                 continue
-            if isinstance(job, WriteWhole):
+            if isinstance(job, Examine):
+                await self._examine(job)
+            elif isinstance(job, WriteWhole):
                 await self._write(job)
             elif isinstance(job, MoveInParts):
                 await self._move_in_parts(job.file)
             elif isinstance(job, CopyNatively):
-                await self._settle(await whole.copy_natively(self._route, self._carried, job.files))
+                if files := await self._backed_up(job.files):
+                    await self._settle(await whole.copy_natively(self._route, self._carried, files))
             elif isinstance(job, MakeLink):
                 await self._make_link(job.file)
-            else:
+            elif isinstance(job, MakeDirectories):
                 await self._make_directories(job)
             backlog.done(job)
 
+    async def _examine(self, job: Examine) -> None:
+        """Look at both ends, then decide; the file goes on as a step of its own."""
+        try:
+            file, decision = await self._examiner.decide(job)
+        except StoreError as error:
+            self._account.failed(job.file, error, "read" if error.uri == job.file.source.uri else "write")
+            return
+        if self._is_settled(file, decision):
+            return
+        step = self._planner.step_of(file)
+        if self._options.dry_run:
+            self._pretend(step)
+        else:
+            self._backlog.push(step)
+
+    async def _backed_up(self, files: tuple[PlannedFile, ...]) -> tuple[PlannedFile, ...]:
+        """The files whose targets, where they are kept, are kept aside now; of the others the failure is entered."""
+        if self._mirrored is None:
+            return files
+        failed = await self._mirrored.back_up(self._route.writes, files)
+        for file, error in failed:
+            self._account.failed(file, error, "write")
+        lost = {file.target for file, _ in failed}
+        return tuple(file for file in files if file.target not in lost) if lost else files
+
     async def _read(self, job: MoveWhole) -> None:
+        files = await self._backed_up(job.files)
+        if len(files) < len(job.files):
+            job = MoveWhole(files, sum(file.source.size_bytes for file in files))
         await self._acquire(job.size_bytes)
         read, failed = await whole.read_whole(self._route, job)
         held = job.size_bytes
         for file, error in failed:
             held -= file.source.size_bytes
-            self._fail(file, error, "read")
+            self._account.failed(file, error, "read")
         self._route.memory.release(job.size_bytes - held)
         self._backlog.put_read(job, read, held)
 
@@ -340,8 +418,9 @@ class _Copy:
 
         try:
             # Not after the upload of a large file, but before it: the sink's own answer comes at its end.
-            if self._exclusive and await existing_files(self._sink, file.target, tree=False):
-                self._skip(file)
+            if self._exclusive and not await self._is_new(file):
+                return
+            if not await self._backed_up((file,)):
                 return
             told = file.source if self._source.is_local else await self._source.stat(file.source.uri)
             require_size(file.source, told.size_bytes)
@@ -353,8 +432,8 @@ class _Copy:
             if self._options.verify:
                 require_equal(file.source.checksums, written.checksums, uri=file.source.uri)
         except StoreError as error:
-            stage: _Stage = "read" if error.uri == file.source.uri else "write"
-            self._fail(file, error, stage, told_bytes=told_bytes)
+            stage: Stage = "read" if error.uri == file.source.uri else "write"
+            self._account.failed(file, error, stage, told_bytes=told_bytes)
             return
         verdict = Verdict(SIZE)
         if self._options.verify:
@@ -366,23 +445,31 @@ class _Copy:
             )
         await self._settle(whole.Outcomes(copied=[(file, verdict)]), told_bytes=told_bytes)
 
+    async def _is_new(self, file: PlannedFile) -> bool:
+        """Whether nothing is at a file's target; if something is, that is entered."""
+        there = await stat_or_none(self._sink, file.target)
+        if there is None or there.is_dir:
+            return True
+        self._is_settled(file, decide(file.source, there, self._options.compare))
+        return False
+
     async def _make_directories(self, job: MakeDirectories) -> None:
         for path in job.paths:
             try:
                 await self._sink.makedirs(path)
             except StoreError as error:
                 address = printable(join(self._sink.path, path))
-                self._judge(error, "write")
-                self._record(FailedItem(address, address, error.message, _bare(error)))
+                self._account.judge(error, "write")
+                self._account.record(address, address, error)
             else:
                 self._ledger.directories += 1
 
     async def _make_link(self, file: PlannedFile) -> None:
         sink = cast("LinkedSink", self._sink)
         try:
-            await sink.copy_link(self._source, file.source, file.target, overwrite=self._options.overwrite)
+            await sink.copy_link(self._source, file.source, file.target, overwrite=self._options.overwrites)
         except StoreError as error:
-            self._fail(file, error, "write")
+            self._account.failed(file, error, "write")
         else:
             self._ledger.links += 1
 
@@ -390,18 +477,10 @@ class _Copy:
 
     async def _settle(self, outcomes: whole.Outcomes, *, told_bytes: int = 0) -> None:
         """Enter what became of a batch, and remove sources that are to move."""
-        if outcomes.copied:
-            self._errors_in_a_row = 0
-            for file, verdict in outcomes.copied:
-                self._ledger.copied(file.source.size_bytes, verdict, file.source.uri)
-                self._copied.append(file)
-            self._copied_told_bytes += told_bytes
-            now = time.monotonic()
-            if told_bytes or len(self._copied) >= _COPIED_AN_EVENT or now >= self._tell_at_s:
-                self._tell_at_s = now + _TELL_EVERY_S
-                self._tell_copied()
+        for file, verdict in outcomes.copied:
+            self._account.copied(file, verdict, told_bytes)
         for file, error in outcomes.failed:
-            self._fail(file, error, "write")
+            self._account.failed(file, error, "write")
         if self._options.delete_source:
             for file, verdict in outcomes.copied:
                 try:
@@ -409,52 +488,6 @@ class _Copy:
                         self._source, self._sink, file, verified=verdict.method is not None, native=self._native
                     )
                 except StoreError as error:
-                    self._fail(file, error, "remove")
+                    self._account.failed(file, error, "remove")
                 else:
                     self._ledger.removed += 1
-
-    def _tell_copied(self) -> None:
-        if self._copied:
-            files, told_bytes = tuple(self._copied), self._copied_told_bytes
-            self._copied, self._copied_told_bytes = [], 0
-            self._emit(Copied(files, sum(file.source.size_bytes for file in files), told_bytes))
-
-    def _fail(self, file: PlannedFile, error: StoreError, stage: _Stage, *, told_bytes: int = 0) -> None:
-        """Enter one failure. Raises the error where every further item would meet it too."""
-        if self._exclusive and isinstance(error, AlreadyExists):
-            self._skip(file)
-            return
-        self._judge(error, stage)
-        target = printable(join(self._sink.path, file.target))
-        self._record(FailedItem(printable(file.source.uri), target, error.message, _bare(error)), told_bytes)
-
-    def _judge(self, error: StoreError, stage: _Stage) -> None:
-        ledger = self._ledger
-        at_a_service = not (self._sink if stage == "write" else self._source).is_local
-        refused = isinstance(error, PermissionDenied) and at_a_service
-        if error.retryable or refused:
-            self._errors_in_a_row += 1
-        # Who was refused its first write, or its first removal, is refused the others as well.
-        none_yet = not ledger.files if stage == "write" else stage == "remove" and not ledger.removed
-        if isinstance(error, FATAL) or (refused and none_yet) or self._errors_in_a_row >= _ERRORS_IN_A_ROW:
-            raise error
-
-    def _record(self, item: FailedItem, told_bytes: int = 0) -> None:
-        _log.debug("%s", item.error)
-        self._ledger.failed.append(item)
-        self._emit(Failed(item, told_bytes))
-
-    def _skip(self, file: PlannedFile) -> None:
-        self._ledger.skipped += 1
-        self._emit(Skipped(file))
-
-
-def _bare(error: StoreError) -> StoreError:
-    """The error without tracebacks, its causes' too: their frames hold the content that was under way."""
-    link: BaseException | None = error
-    seen: set[int] = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        link.__traceback__ = None
-        link = link.__cause__ or link.__context__
-    return error

@@ -58,9 +58,10 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that was left out: its target exists and is not to be overwritten."""
+    """A file whose target is left as it is. reason: in words."""
 
     file: PlannedFile
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from entrepot.errors import ConfigurationError, InvalidPath, StoreError
 from entrepot.models import MIB, FileStat, Limits
 from entrepot.paths import printable, refusal
+from entrepot.transfer.compare import Comparison
+from entrepot.transfer.filters import NO_FILTERS, Filters
 
 Links: TypeAlias = Literal["skip", "follow", "preserve"]
 Durability: TypeAlias = Literal["full", "batch", "none"]
@@ -18,10 +20,31 @@ BATCH_BYTES: Final = 1 * MIB
 
 
 @dataclass(frozen=True, slots=True)
+class Mirror:
+    """What becomes of files that only the target has, once all is copied and nothing failed.
+
+    delete: they go. most: if they are more, none goes. backup: a path in the target store below which what would go,
+    or be written over, is kept by its own path; it is no part of what is mirrored.
+    """
+
+    delete: bool = True
+    most: int | None = None
+    backup: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.most is not None and self.most < 0:
+            raise ConfigurationError("the most deletions is a number, at least 0")
+        if self.backup is not None and (reason := refusal(self.backup.removesuffix("/"))) is not None:
+            raise InvalidPath(reason, operation="sync", uri=printable(self.backup))
+
+
+@dataclass(frozen=True, slots=True)
 class CopyOptions:
     """How to copy.
 
-    recursive: needed for a directory. overwrite: False leaves existing targets as they are and counts them as skipped.
+    recursive: needed for a directory. compare: when a file whose target exists is copied over it (see
+    `entrepot.transfer.compare.decide`). filters: which files are copied; all others are as if they were not there, on
+    either side. mirror: what becomes of what only the target has; None leaves it.
     concurrency: requests in flight. memory_bytes: bound of the content held at once.
     dry_run: scan and plan, and change nothing. verify: compare checksums where there are some; sizes always are.
     durability: of files written to a disk. links: what becomes of symbolic links in a source that has
@@ -33,7 +56,9 @@ class CopyOptions:
     """
 
     recursive: bool = False
-    overwrite: bool = True
+    compare: Comparison = Comparison.ALWAYS
+    filters: Filters = NO_FILTERS
+    mirror: Mirror | None = None
     concurrency: int = 32
     memory_bytes: int = 128 * MIB
     dry_run: bool = False
@@ -43,10 +68,21 @@ class CopyOptions:
     delete_source: bool = False
     part_size_bytes: int | None = None
 
+    @property
+    def overwrites(self) -> bool:
+        """Whether anything that is at a target may be replaced."""
+        return self.compare not in (Comparison.SKIP_EXISTING, Comparison.ERROR)
+
     def __post_init__(self) -> None:
         for name, words in (("links", get_args(Links)), ("durability", (*get_args(Durability), None))):
             if getattr(self, name) not in words:
                 raise ConfigurationError(f"{name}: choose {', '.join(map(str, words))}")
+        try:
+            object.__setattr__(self, "compare", Comparison(self.compare))
+        except ValueError:
+            raise ConfigurationError(f"compare: choose {', '.join(Comparison)}") from None
+        if self.mirror is not None and self.delete_source:
+            raise ConfigurationError("a move leaves no source that the target could mirror")
         if self.concurrency < 1:
             raise ConfigurationError("concurrency is the number of requests in flight: at least 1")
         if self.memory_bytes < 1:
@@ -60,10 +96,14 @@ class CopyOptions:
 
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
-    """One file and where it goes. source: as the scan saw it. target: a path in the target store."""
+    """One file and where it goes. source: as the scan saw it. target: a path in the target store.
+
+    replaces: something is known to be there.
+    """
 
     source: FileStat
     target: str
+    replaces: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """`source` (a full address), `target` (a path in the target store), `size_bytes`."""
@@ -135,7 +175,18 @@ class MakeLink:
         return {"step": "link", "source": file.source.uri, "target": file.target, "link": file.source.link_target}
 
 
-Step: TypeAlias = MoveWhole | MoveInParts | CopyNatively | MakeDirectories | MakeLink
+@dataclass(frozen=True, slots=True)
+class RemoveFiles:
+    """Files that only the target has. paths: in the target store."""
+
+    paths: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """`step` is `remove`; `paths`."""
+        return {"step": "remove", "paths": list(self.paths)}
+
+
+Step: TypeAlias = MoveWhole | MoveInParts | CopyNatively | MakeDirectories | MakeLink | RemoveFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +200,6 @@ class Refused:
     error: StoreError
 
 
-@dataclass(frozen=True, slots=True)
-class LeftAlone:
-    """A file whose target exists and is not to be overwritten."""
-
-    file: PlannedFile
-
-
 # ---- planning -------------------------------------------------------------------------------------------
 
 
@@ -167,7 +211,6 @@ class Rules:
     target_root: the path in the target store they go to.
     source_in_target: the source's own path in the target store, where the source lies in the target's tree.
     batch_items: small files a step. native: the target copies from this source by itself.
-    existing: paths in the target store that are to be left alone.
     """
 
     source_root: str
@@ -177,7 +220,6 @@ class Rules:
     native: bool = False
     source_in_target: str | None = None
     part_threshold_bytes: int | None = None
-    existing: Container[str] | None = None
     separator: str = "/"
 
     def moves_whole(self, size_bytes: int) -> bool:
@@ -189,7 +231,8 @@ class Rules:
 class Planner:
     """Entries of a scan, one by one, into steps; it holds one open batch and the directories not yet known as full.
 
-    `add` gives at most one step back. `rest` gives what is open, any time; `empty_directories` at the end.
+    `place` tells where an entry goes; `add` takes it and gives at most one step back. `rest` gives what is open, any
+    time; `empty_directories` at the end.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -208,15 +251,19 @@ class Planner:
         self.files = 0
         self.size_bytes = 0
 
-    def add(self, entry: FileStat, address: str | None = None) -> Step | Refused | LeftAlone | None:
-        """Take one more entry. address: by which it was reached, where a link led to it."""
-        self._holds_any = True
-        uri = entry.uri if address is None else address
+    def relative(self, uri: str) -> str | None:
+        """The path of an address below the source's root, with `/` between names; None where it lies elsewhere."""
         if not uri.startswith(self._prefix):
-            return self._refused(uri, "", "the listing named something outside the tree that it lists")
+            return None
         relative = uri[len(self._prefix) :]
-        if self._separator != "/":
-            relative = relative.replace(self._separator, "/")
+        return relative if self._separator == "/" else relative.replace(self._separator, "/")
+
+    def place(self, entry: FileStat, uri: str) -> PlannedFile | Refused | None:
+        """Where an entry goes; None for a directory, which is taken note of. uri: by which it was reached."""
+        self._holds_any = True
+        relative = self.relative(uri)
+        if relative is None:
+            return self._refused(uri, "", "the listing named something outside the tree that it lists")
         target = self._below + relative
         reason = refusal(target)
         if reason is None and self._forbidden is not None and target.startswith(self._forbidden):
@@ -227,32 +274,47 @@ class Planner:
         if entry.is_dir:
             self._directories[relative] = None
             return None
-        file = PlannedFile(entry, target)
-        if entry.link_target is None:
-            return self.add_file(file)
-        existing = self._rules.existing
-        return LeftAlone(file) if existing is not None and target in existing else MakeLink(file)
+        return PlannedFile(entry, target)
 
-    def add_file(self, file: PlannedFile) -> Step | LeftAlone | None:
-        """Take one file whose target is known."""
-        existing = self._rules.existing
-        if existing is not None and file.target in existing:
-            return LeftAlone(file)
+    def pass_by(self, relative: str) -> None:
+        """Take note of an entry that is left out: what it lies in is not empty."""
+        self._holds_any = True
+        self._note_parent(relative)
+
+    def add(self, file: PlannedFile) -> Step | None:
+        """Take one file or link that is to be copied."""
+        if file.source.link_target is not None:
+            return MakeLink(file)
         size = file.source.size_bytes
         self.files += 1
         self.size_bytes += size
-        rules = self._rules
-        if not rules.native and size > self._whole_bytes and not rules.moves_whole(size):
-            part = rules.limits.part_size_bytes(size)
-            return MoveInParts(file, part, -(-size // part))
         done: Step | None = None
+        if self._moves_alone(size):
+            return self._alone(file)
         if self._batch and self._batch_bytes + size > BATCH_BYTES:
             done = self.rest()
         self._batch.append(file)
         self._batch_bytes += size
-        if done is None and (len(self._batch) >= rules.batch_items or self._batch_bytes >= BATCH_BYTES):
+        if done is None and (len(self._batch) >= self._rules.batch_items or self._batch_bytes >= BATCH_BYTES):
             done = self.rest()
         return done
+
+    def step_of(self, file: PlannedFile) -> Step:
+        """One file as a step of its own, whatever is open."""
+        size = file.source.size_bytes
+        self.files += 1
+        self.size_bytes += size
+        if self._moves_alone(size):
+            return self._alone(file)
+        return CopyNatively((file,), size) if self._rules.native else MoveWhole((file,), size)
+
+    def _moves_alone(self, size: int) -> bool:
+        return not self._rules.native and size > self._whole_bytes and not self._rules.moves_whole(size)
+
+    def _alone(self, file: PlannedFile) -> MoveInParts:
+        size = file.source.size_bytes
+        part = self._rules.limits.part_size_bytes(size)
+        return MoveInParts(file, part, -(-size // part))
 
     def rest(self) -> Step | None:
         """The open batch as a step, None where there is none."""

@@ -53,7 +53,8 @@ class CopyReport:
     to be overwritten. failed: one item each. directories: empty ones that were made at the target;
     empty_directories_skipped: those it cannot keep. links: symbolic links that were made; links_skipped,
     special_skipped: links, and FIFOs, sockets and devices, that were left out. removed: sources deleted after their
-    copy.
+    copy. excluded: files of the source that the filters leave out. deleted: files that only the target had and that
+    went, or were kept aside; not_deleted: that stayed, because something failed before.
     verified: how files were verified → how many: a checksum's name (`md5`, `part-md5`), `server-side` where the
     service copied by itself, or `size` where no network lay between. unverified: the first of the files whose sizes
     alone were compared, unverified_files their number.
@@ -70,6 +71,9 @@ class CopyReport:
     links_skipped: int = 0
     special_skipped: int = 0
     removed: int = 0
+    excluded: int = 0
+    deleted: int = 0
+    not_deleted: int = 0
     verified: Mapping[str, int] = field(default_factory=lambda: _NONE)
     unverified: tuple[UnverifiedFile, ...] = ()
     unverified_files: int = 0
@@ -95,6 +99,9 @@ class CopyReport:
             "links_skipped": self.links_skipped,
             "special_skipped": self.special_skipped,
             "removed": self.removed,
+            "excluded": self.excluded,
+            "deleted": self.deleted,
+            "not_deleted": self.not_deleted,
             "verified": dict(self.verified),
             "unverified": [{"uri": file.uri, "why": file.why} for file in self.unverified],
             "unverified_files": self.unverified_files,
@@ -116,6 +123,9 @@ class Ledger:
     links_skipped: int = 0
     special_skipped: int = 0
     removed: int = 0
+    excluded: int = 0
+    deleted: int = 0
+    not_deleted: int = 0
     failed: list[FailedItem] = field(default_factory=list)
     verified: Counter[str] = field(default_factory=Counter)
     unverified: list[UnverifiedFile] = field(default_factory=list)
@@ -145,6 +155,9 @@ class Ledger:
             links_skipped=self.links_skipped,
             special_skipped=self.special_skipped,
             removed=self.removed,
+            excluded=self.excluded,
+            deleted=self.deleted,
+            not_deleted=self.not_deleted,
             verified=MappingProxyType(dict(self.verified)),
             unverified=tuple(self.unverified),
             unverified_files=self.unverified_files,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import anyio
 
 from entrepot.errors import StoreError
-from entrepot.models import FileData
+from entrepot.models import FileData, FileStat
 from entrepot.transfer.plan import BATCH_BYTES, MoveInParts, MoveWhole, PlannedFile, Step
+
+T = TypeVar("T")
 
 STEPS_AHEAD: Final = 64
 """How many steps the scan may be ahead of the workers."""
@@ -24,6 +26,14 @@ LARGE_AT_ONCE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
+class Examine:
+    """A file whose listings do not tell enough to decide whether it is copied. target: what is there now."""
+
+    file: PlannedFile
+    target: FileStat
+
+
+@dataclass(frozen=True, slots=True)
 class WriteWhole:
     """Files that were read and wait to be written; `size_bytes` of memory are held for them."""
 
@@ -31,7 +41,8 @@ class WriteWhole:
     size_bytes: int
 
 
-Job: TypeAlias = Step | WriteWhole
+Queued: TypeAlias = Step | Examine
+Job: TypeAlias = Queued | WriteWhole
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -47,6 +58,25 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return next((leaf for leaf in leaves if not isinstance(leaf, StoreError)), leaves[0])
 
 
+async def for_each(items: Sequence[T], work: Callable[[T], Awaitable[None]], *, at_once: int) -> None:
+    """`work` on every item, so many at once. Any exception ends all of it, and is raised alone."""
+    waiting = iter(items)
+
+    async def worker() -> None:
+        for item in waiting:
+            await work(item)
+
+    failed: BaseException | None = None
+    try:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(min(at_once, len(items))):
+                tasks.start_soon(worker)
+    except BaseExceptionGroup as group:
+        failed = first_error(group)
+    if failed is not None:
+        raise failed
+
+
 class Backlog:
     """The work between the scan and the workers of one copy; for one event loop.
 
@@ -59,7 +89,7 @@ class Backlog:
         self._write_items = write_items
         self._contended = contended
         self._large_at_once = large_at_once
-        self._steps: deque[Step] = deque()
+        self._steps: deque[Queued] = deque()
         self._large: deque[MoveInParts] = deque()
         self._read: deque[tuple[PlannedFile, FileData]] = deque()
         self._read_bytes = 0
@@ -76,7 +106,7 @@ class Backlog:
         """Whether workers wait for which no step is queued: then a half-filled batch should not wait either."""
         return len(self._idle) > len(self._steps)
 
-    async def put(self, step: Step) -> None:
+    async def put(self, step: Queued) -> None:
         """Queue one step, waiting while the scan is too far ahead."""
         if isinstance(step, MoveInParts):
             self._large.append(step)
@@ -86,6 +116,14 @@ class Backlog:
         while len(self._steps) >= STEPS_AHEAD or len(self._large) >= LARGE_AHEAD:
             self._room = anyio.Event()
             await self._room.wait()
+
+    def push(self, step: Step) -> None:
+        """Queue one step that a job has led to, without waiting: whoever waits for room may wait for that job."""
+        if isinstance(step, MoveInParts):
+            self._large.append(step)
+        else:
+            self._steps.appendleft(step)
+        self._wake()
 
     def scan_ended(self) -> None:
         """No more steps will come."""

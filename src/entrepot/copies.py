@@ -1,0 +1,276 @@
+"""Copies from address to address: `copy`, `mirror`, `move`; each in an async and a blocking form."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import fields
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
+
+from anyio import to_thread
+
+from entrepot.blocking import SyncArtifactStore, blocking_function
+from entrepot.contract import BaseArtifactStore
+from entrepot.errors import ConfigurationError
+from entrepot.paths import path_text, printable, scheme_of, split_uri
+from entrepot.stores import Address, address_text, configured, locate
+
+if TYPE_CHECKING:
+    from entrepot.transfer.engine import CopyOptions, CopyReport
+    from entrepot.transfer.events import Event
+    from entrepot.transfer.filters import Filters
+    from entrepot.transfer.plan import Durability, Links
+
+Compare: TypeAlias = Literal["always", "skip-existing", "newer", "size", "checksum", "different", "error"]
+
+
+class CopySettings(TypedDict, total=False):
+    """What every copy takes by keyword; each may be left out.
+
+    recursive: False refuses a directory (True).
+    compare: when a file whose target exists is copied over it. `always` spends no request to look (the default of
+    `copy` and `move`); `skip-existing` leaves it; `newer`, `size`, `checksum` go by what their name says, `different`
+    by all that is told of both sides without reading them (the default of `mirror`); `error` fails the file. The truth
+    table is in `docs/copy.md`.
+    filters: which files of a directory are copied; all others are as if they were not there, on either side.
+    concurrency: requests in flight (32). memory_bytes: bound of the content held at once (128 MiB).
+    dry_run: plan and report, change nothing (False). verify: compare checksums where there are some; sizes always are
+    (True).
+    durability: of what is written to a disk: `none` is safe against a killed process, `batch` and `full` against a
+    power cut as well; None is the store's own. links: what becomes of symbolic links in a local source: `skip` counts
+    them, `follow` copies what they lead to, `preserve` makes the same links (local targets only).
+    on_event: is called with what happens (`entrepot.transfer.events`), in the loop of the copy; it must not block.
+    src_config, dst_config: keys of the flavors, as for `open_store`; two addresses in one container with equal keys
+    share their connections. Stores that are given open stay open.
+    """
+
+    recursive: bool
+    compare: Compare
+    filters: Filters
+    concurrency: int
+    memory_bytes: int
+    dry_run: bool
+    verify: bool
+    durability: Durability | None
+    links: Links
+    on_event: Callable[[Event], None] | None
+    src_config: Mapping[str, Any] | None
+    dst_config: Mapping[str, Any] | None
+
+
+async def copy(
+    src: Address | Sequence[Address],
+    dst: Address | None = None,
+    *,
+    into: Address | None = None,
+    **settings: Unpack[CopySettings],
+) -> CopyReport:
+    """Copy a file or a tree, from any store to any store.
+
+        report = await copy("models/", "s3://bucket/models")
+        report = await copy(["a.txt", "s3://bucket/logs"], into="backup", compare="newer")
+
+    What lands where: the contents of a directory land below `dst` (`src/x` → `dst/x`); a file's copy is `dst` itself.
+    Trailing slashes, and what exists at `dst`, change nothing. `into` is a directory: sources land below it by their
+    names; several sources need it, and so does a file whose target has no name of its own (a bucket).
+    settings: see `CopySettings`.
+
+    Failures of single items are in the report, which is not `ok` then, and the copy goes on. Nothing of a failed or
+    cancelled item is visible or left at the target. Several sources are copied one after another.
+    Requests: a look at the source, its listing, and one read and one write a small file, or a part of a large one;
+    with a comparison, a listing of the target.
+    Raises: NotFound; IsADirectory; InvalidPath (a target inside its own source); ConfigurationError; and what every
+    further item would meet, too: missing credentials, a missing bucket, an unreachable endpoint, a full disk.
+    """
+    return await _run(src, dst, into, settings)
+
+
+async def move(
+    src: Address | Sequence[Address],
+    dst: Address | None = None,
+    *,
+    into: Address | None = None,
+    **settings: Unpack[CopySettings],
+) -> CopyReport:
+    """As `copy`, and each source file is removed once its copy is durable (at least `batch`) and verified.
+
+    What no checksum vouches for on its way over a network is copied, kept, and reported as failed, unless `verify` is
+    False. A source that changed meanwhile is kept. Directories go when nothing is left in them; the root of a store
+    stays. Requests: as `copy`, and a look and a removal a file.
+    """
+    return await _run(src, dst, into, settings, delete_source=True)
+
+
+async def mirror(
+    src: Address,
+    dst: Address,
+    *,
+    delete: bool = False,
+    max_delete: int | None = None,
+    backup_dir: str | None = None,
+    **settings: Unpack[CopySettings],
+) -> CopyReport:
+    """Make a directory like another one: copy what is different, and with `delete` remove what only the target has.
+
+        report = await mirror("data", "s3://bucket/data", delete=True, max_delete=1_000)
+
+    Nothing is deleted before everything was copied, nor when anything failed, a listing among it. max_delete: where
+    more files would go, none does, and DeletionRefused is raised; without a number a source that has no file at all
+    does not empty its target. backup_dir: a path in the target's store, below which files that would be deleted or
+    written over are kept. Files that the filters leave out are as if they were not there, on either side: they stay.
+
+    Requests: the listings of both sides, held to one page each in memory, a look at a file where times are kept in
+    metadata that listings do not tell, and those of the copies. Memory: the paths that are to be deleted.
+    Raises: as `copy`; DeletionRefused; NotADirectory for a source that is a file.
+    """
+    from entrepot.transfer.plan import Mirror
+
+    settings.setdefault("compare", "different")
+    return await _run(src, dst, None, settings, mirror=Mirror(delete=delete, most=max_delete, backup=backup_dir))
+
+
+copy_sync = blocking_function(copy, name="copy_sync")
+move_sync = blocking_function(move, name="move_sync")
+mirror_sync = blocking_function(mirror, name="mirror_sync")
+
+
+_OF_STORES = ("on_event", "src_config", "dst_config")
+
+
+def copy_options(settings: CopySettings, **more: Any) -> CopyOptions:
+    """The engine's options for what a caller gave. Raises: ConfigurationError for a name that is none of them."""
+    from entrepot.transfer.engine import CopyOptions
+
+    unknown = set(settings) - CopySettings.__annotations__.keys()
+    if unknown:
+        raise ConfigurationError(f"no setting of a copy: {', '.join(sorted(unknown))}", operation="copy")
+    given: dict[str, Any] = {name: value for name, value in settings.items() if name not in _OF_STORES}
+    return CopyOptions(**{"recursive": True, **given, **more})
+
+
+async def _run(
+    src: Address | Sequence[Address],
+    dst: Address | None,
+    into: Address | None,
+    settings: CopySettings,
+    **more: Any,
+) -> CopyReport:
+    from entrepot.transfer.engine import copy_between
+
+    options = copy_options(settings, **more)
+    sources, target = _sources(src), _target(src, dst, into)
+    names = await to_thread.run_sync(_names_below, sources) if into is not None else [""]
+    reports = []
+    async with AsyncExitStack() as stack:
+        opened = Opened(stack)
+        for source, name in zip(sources, names, strict=True):
+            store, path = await opened.locate(source, settings.get("src_config") or {})
+            sink, sink_path = await opened.locate(
+                target, settings.get("dst_config") or {}, as_directory=into is not None
+            )
+            if name:
+                sink_path = f"{sink_path.rstrip('/')}/{name}" if sink_path else name
+            reports.append(
+                await copy_between(store, path, sink, sink_path, options=options, on_event=settings.get("on_event"))
+            )
+    return reports[0] if len(reports) == 1 else _combined(reports)
+
+
+def _sources(src: Address | Sequence[Address]) -> list[Address]:
+    if isinstance(src, (str, bytes, os.PathLike)) or _is_in_a_store(src):
+        return [src]  # type: ignore[list-item]  # narrowed by the function
+    return list(src)  # type: ignore[arg-type]
+
+
+def _is_in_a_store(address: object) -> bool:
+    return isinstance(address, tuple) and isinstance(address[0], (BaseArtifactStore, SyncArtifactStore))
+
+
+def _target(src: Address | Sequence[Address], dst: Address | None, into: Address | None) -> Address:
+    if (dst is None) == (into is None):
+        raise ConfigurationError("a copy needs one target: dst, or into for a directory to land in", operation="copy")
+    if dst is None:
+        assert into is not None
+        return into
+    if len(_sources(src)) != 1:
+        raise ConfigurationError("several sources need a directory to land in: into=DIR", operation="copy")
+    return dst
+
+
+def _names_below(sources: Sequence[Address]) -> list[str]:
+    """By which name each source lands in a directory. Raises ConfigurationError for none, or the same one twice."""
+    seen: dict[str, str] = {}
+    for source in sources:
+        shown, name = _shown(source), landing_name(source)
+        if not name:
+            raise ConfigurationError(
+                "a whole store has no name to land by; give dst in place of into", operation="copy", uri=shown
+            )
+        if name in seen:
+            raise ConfigurationError(
+                f"it would land where {seen[name]} lands, as {name}; copy them one by one", operation="copy", uri=shown
+            )
+        seen[name] = shown
+    return list(seen)
+
+
+def landing_name(address: Address) -> str:
+    """By which name an address lands in a directory (`into`): its last one; empty for the root of a store."""
+    if isinstance(address, tuple):
+        key = path_text(address[1])
+    else:
+        text = address_text(address)
+        local = isinstance(address, os.PathLike) or scheme_of(text) == "file"
+        if local or (scheme_of(text) is None and configured(text) is None):
+            return os.path.basename(os.path.abspath(text.removeprefix("file://")))
+        key = split_uri(text)[2] if scheme_of(text) else text.partition(":")[2]
+    return key.rstrip("/").rpartition("/")[2]
+
+
+def _shown(address: Address) -> str:
+    if isinstance(address, tuple):
+        return printable(f"{address[0].path}/{path_text(address[1])}")
+    return printable(path_text(address))
+
+
+class Opened:
+    """The stores of one copy: closed with it, and shared by addresses in one place."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._stores: list[tuple[BaseArtifactStore, Mapping[str, Any]]] = []
+
+    async def locate(
+        self, address: Address, config: Mapping[str, Any], *, as_directory: bool = False
+    ) -> tuple[BaseArtifactStore, str]:
+        if isinstance(address, tuple):
+            return locate(address, as_directory=as_directory, **config)
+        store, path = await to_thread.run_sync(partial(locate, address, as_directory=as_directory, **config))
+        for other, its_config in self._stores:
+            if (type(other), other.path, its_config) == (type(store), store.path, config) and not store.is_local:
+                return other, path
+        self._stores.append((store, config))
+        await self._stack.enter_async_context(store)
+        return store, path
+
+
+def _combined(reports: Sequence[CopyReport]) -> CopyReport:
+    """One report of several copies: numbers are added, lists joined."""
+    from entrepot.transfer.report import CopyReport
+
+    total: dict[str, Any] = {}
+    for one in fields(CopyReport):
+        values = [getattr(report, one.name) for report in reports]
+        if isinstance(values[0], bool):
+            total[one.name] = any(values)
+        elif isinstance(values[0], Mapping):
+            total[one.name] = MappingProxyType(dict(sum((Counter(value) for value in values), Counter())))
+        elif isinstance(values[0], tuple):
+            total[one.name] = tuple(item for value in values for item in value)
+        else:
+            total[one.name] = sum(values)
+    return CopyReport(**total)
