@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from entrepot import __version__
 from entrepot.cli.command import command
 from entrepot.cli.failures import DONE, EXIT_CODES, WRONG_USE, Failure
+from entrepot.cli.options import KeepsOrder
 from entrepot.cli.render import Output
 
 _HOMES: Final = {
@@ -75,7 +76,7 @@ class _WithoutCoercion:
         return params
 
 
-class _Command(_WithoutCoercion, TyperCommand):
+class _Command(KeepsOrder, _WithoutCoercion, TyperCommand):
     """One command."""
 
 

@@ -19,6 +19,8 @@ from entrepot.cli.failures import WrongUse
 CONNECTION_PANEL: Final = "Services (the standard AWS_*, GOOGLE_* and AZURE_* variables work by themselves)"
 OUTPUT_PANEL: Final = "Output"
 
+_ORDER: Final = "entrepot.order-of-options"
+
 # Arguments are told by the usage line and the command's description; a list of them would only repeat their types.
 Addresses = Annotated[list[str], typer.Argument(metavar="ADDRESS", hidden=True)]
 
@@ -124,6 +126,32 @@ class Connection:
                 raise WrongUse(f"--config {key}: it is given already")
             values[key], options[key] = value, f"--config {key}"
         return values, options
+
+
+class KeepsOrder:
+    """A command that notes in which order its options were typed; mixed in before the class of a command.
+
+    Of options that are given in turns (`--include a --exclude b --include c`) a command gets one list each.
+    """
+
+    def make_parser(self, ctx: Any) -> Any:
+        """The command's parser, which also notes."""
+        parser: Any = super().make_parser(ctx)  # type: ignore[misc]  # of the command that this is mixed into
+        parse = parser.parse_args
+
+        def parse_and_note(args: list[str]) -> Any:
+            values, rest, order = parse(args)
+            ctx.meta[_ORDER] = [param.name for param in order]
+            return values, rest, order
+
+        parser.parse_args = parse_and_note
+        return parser
+
+
+def order_of(context: typer.Context) -> list[str]:
+    """The names of the parameters that were typed, one each time, in order; of a command with `KeepsOrder`."""
+    order: list[str] = context.meta[_ORDER]
+    return order
 
 
 def chosen(option: str, value: str | None, among: Collection[str]) -> str | None:

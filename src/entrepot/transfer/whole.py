@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ from entrepot.models import CopyItem, FileData, FileStat, WriteItem, WriteOption
 from entrepot.transfer.parts import Route
 from entrepot.transfer.plan import CopyOptions, MoveWhole, PlannedFile
 from entrepot.transfer.ports import Sink, Source
+from entrepot.transfer.times import kept_seconds
 from entrepot.transfer.verify import (
     SERVER_SIDE,
     SIZE,
@@ -21,9 +21,6 @@ from entrepot.transfer.verify import (
     require_written,
     strongest,
 )
-
-_LATEST_S = 253_402_300_799.0
-"""The end of the year 9999: no file's time lies after it."""
 
 
 @dataclass(slots=True)
@@ -49,7 +46,7 @@ class Carried:
     def options(self, listed: FileStat, told: FileStat) -> WriteOptions:
         """How to write a file. told: what the reply to the read told, which knows more than the listing."""
         metadata = told.metadata
-        mtime_s = _time_of(metadata.get("mtime")) if metadata else None
+        mtime_s = kept_seconds(metadata) if metadata else None
         # Without a time of its own, a download gets the object's; an object gets none that its source did not have.
         if mtime_s is None and self._keeps_time and listed.modified is not None:
             mtime_s = listed.modified.timestamp()
@@ -67,17 +64,6 @@ class Carried:
     def native_options(self) -> WriteOptions:
         """How to copy a file natively: its time, mode and metadata are kept by who copies."""
         return WriteOptions(if_none_match=self._exclusive, durability=self._durability)
-
-
-def _time_of(text: str | None) -> float | None:
-    """Seconds since 1970, as rclone writes them; None for what is no time."""
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and -_LATEST_S <= seconds <= _LATEST_S else None
 
 
 async def read_whole(
