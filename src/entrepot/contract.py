@@ -390,6 +390,11 @@ class BaseArtifactStore(StackComponent, ABC):
     while both are listed; of another one, all that `scan` tells is held and sorted first.
     """
 
+    @property
+    def directories_may_outlive_files(self) -> bool:
+        """Whether a directory may still be there, or be listed, when the last file in it was removed."""
+        return self.capabilities.directories == "real"
+
     def part_checksum(self, file: FileStat, part_size_bytes: int) -> PartChecksum | None:
         """What can verify the file from the parts read, in parts of that size; None where nothing can."""
         return None

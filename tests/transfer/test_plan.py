@@ -13,12 +13,13 @@ from entrepot.paths import refusal
 from entrepot.transfer.plan import (
     BATCH_BYTES,
     CopyNatively,
-    LeftAlone,
     MakeDirectories,
     MoveInParts,
     MoveWhole,
+    PlannedFile,
     Planner,
     Refused,
+    RemoveFiles,
     Rules,
     Step,
 )
@@ -31,8 +32,12 @@ def rules(**changes: object) -> Rules:
     return Rules(**(known | changes))  # type: ignore[arg-type]
 
 
-def plan(planner: Planner, entries: list[FileStat]) -> list[Step | Refused | LeftAlone]:
-    steps = [step for entry in entries if (step := planner.add(entry)) is not None]
+def plan(planner: Planner, entries: list[FileStat]) -> list[Step | Refused]:
+    steps: list[Step | Refused] = []
+    for entry in entries:
+        placed = planner.place(entry, entry.uri)
+        step = planner.add(placed) if isinstance(placed, PlannedFile) else placed
+        steps += [step] if step is not None else []
     rest = planner.rest()
     return [*steps, *([rest] if rest else [])]
 
@@ -76,21 +81,16 @@ def test_native_copies_take_any_size() -> None:
     assert [len(step.files) for step in steps if isinstance(step, CopyNatively)] == [1, 1, 1]
 
 
-def test_what_exists_can_be_left_alone() -> None:
-    steps = plan(Planner(rules(existing={"dst/a"})), [file("a"), file("b")])
-    assert isinstance(steps[0], LeftAlone)
-    assert isinstance(steps[1], MoveWhole)
-
-
 def test_steps_are_values() -> None:
     steps = [
         *plan(Planner(rules()), [file("large", 20 * MIB), file("a")]),
         *plan(Planner(rules(native=True)), [file("a")]),
         MakeDirectories(("dst/empty",)),
+        RemoveFiles(("dst/extra",)),
     ]
     assert pickle.loads(pickle.dumps(steps)) == steps
-    shown = json.loads(json.dumps([step.to_json() for step in steps if not isinstance(step, Refused | LeftAlone)]))
-    assert [step["step"] for step in shown] == ["parts", "whole", "native", "directories"]
+    shown = json.loads(json.dumps([step.to_json() for step in steps if not isinstance(step, Refused)]))
+    assert [step["step"] for step in shown] == ["parts", "whole", "native", "directories", "remove"]
     assert shown[1]["files"] == [{"source": f"{ROOT}/a", "target": "dst/a", "size_bytes": 10}]
 
 

@@ -284,7 +284,7 @@ async def test_dry_run_overwrite_events_and_configuration(here: Path, memory: st
     await copy("src", "dst", on_event=events.append, dst_config={"durability": "none"})
     assert sum(len(event.files) for event in events if isinstance(event, Copied)) == 2
     make_tree(here / "src", a="changed")
-    report = await copy("src", "dst", overwrite=False)
+    report = await copy("src", "dst", compare="skip-existing")
     assert (report.files, report.skipped) == (0, 2)
     assert (here / "dst/a").read_text() == "1"
 

@@ -174,6 +174,10 @@ class ObjectArtifactStore(ReadableObjectStore):
             await self._raise_miss(relative, "remove", error)
         await self.client.delete(key)
 
+    @property
+    def directories_may_outlive_files(self) -> bool:
+        return self.client.directories_may_outlive_files
+
     async def remove_batch(self, paths: Sequence[str]) -> list[StoreError]:
         """As the contract's. Requests: 1 for each `limits.delete_batch` files."""
         return await delete_keys(self.client, [self._file(path, "remove_batch")[1] for path in paths])

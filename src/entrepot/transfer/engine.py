@@ -224,7 +224,11 @@ class _Copy:
         if relative is not None and not self._chosen(relative, entry):
             self._planner.pass_by(relative)
             self._ledger.excluded += not entry.is_dir
+            if self._mirrored is not None:
+                self._mirrored.keep(relative)
             return
+        if self._mirrored is not None and relative is not None:
+            self._mirrored.keep(f"{relative}/" if entry.is_dir else relative)
         file = self._planner.place(entry, address)
         if isinstance(file, PlannedFile):
             if self._mirrored is not None:
@@ -241,8 +245,12 @@ class _Copy:
 
     def _take_extra(self, extra: Extra) -> None:
         mirrored = self._mirrored
-        if mirrored is not None and self._chosen(extra.path, extra.entry) and not mirrored.is_kept_aside(extra.path):
+        if mirrored is None:
+            return
+        if self._chosen(extra.path, extra.entry) and not mirrored.is_kept_aside(extra.path):
             mirrored.add(extra.path, extra.entry)
+        else:
+            mirrored.keep(extra.path)
 
     def _take_broken(self, one: Broken) -> None:
         self._account.record(printable(one.address), "", one.error)

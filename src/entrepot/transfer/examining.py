@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from typing import Final
 
 from entrepot.errors import NotFound
 from entrepot.models import FileStat
@@ -13,6 +15,9 @@ from entrepot.transfer.parts import Route
 from entrepot.transfer.plan import PlannedFile
 from entrepot.transfer.ports import Located
 from entrepot.transfer.schedule import Examine
+
+
+_MD5: Final = re.compile("[0-9a-f]{32}")
 
 
 class Examiner:
@@ -64,16 +69,15 @@ class Examiner:
         route = self._route
         if source.size_bytes != target.size_bytes:
             return source, target
-        if route.source.is_local and (name := computable(target.checksums)) is not None:
-            return await self._with(route.source, route.reads, source, name), target
-        if route.sink.is_local and (name := computable(source.checksums)) is not None:
-            return source, await self._with(route.sink, route.writes, target, name)
         if route.source.is_local and route.sink.is_local:
-            both = computable(("sha256",)) or ""
-            return (
-                await self._with(route.source, route.reads, source, both),
-                await self._with(route.sink, route.writes, target, both),
-            )
+            source = await self._with(route.source, route.reads, source, "sha256")
+            return source, await self._with(route.sink, route.writes, target, "sha256")
+        if route.source.is_local and (name := _name_of(target)) is not None:
+            source = await self._with(route.source, route.reads, source, name)
+            return source, _proven(target, source)
+        if route.sink.is_local and (name := _name_of(source)) is not None:
+            target = await self._with(route.sink, route.writes, target, name)
+            return _proven(source, target), target
         return source, target
 
     async def _with(self, store: Located, gate: Gate, file: FileStat, name: str) -> FileStat:
@@ -88,6 +92,18 @@ class Examiner:
         finally:
             gate.leave(1)
         return replace(file, checksums={**file.checksums, name: value})
+
+
+def _name_of(remote: FileStat) -> str | None:
+    """By which checksum a file can be compared with what its service tells of it."""
+    return computable(remote.checksums) or ("md5" if _MD5.fullmatch(remote.etag or "") else None)
+
+
+def _proven(remote: FileStat, local: FileStat) -> FileStat:
+    """With the MD5 that its etag turned out to be; an etag that only looks like another one proves nothing."""
+    if not remote.checksums and remote.etag is not None and local.checksums.get("md5") == remote.etag:
+        return replace(remote, checksums={"md5": remote.etag})
+    return remote
 
 
 def _has_common(source: FileStat, target: FileStat) -> bool:

@@ -22,7 +22,7 @@ _REMOVED_A_CALL = 1_000
 class Mirrored:
     """What only the target of a copy has. target: the path in the target store that is mirrored to.
 
-    Memory: the paths of what is to go.
+    Memory: the paths of what is to go. Of directories the topmost ones are known: they go with those below.
     """
 
     def __init__(self, mirror: Mirror, sink: Sink, target: str, account: Account) -> None:
@@ -33,6 +33,8 @@ class Mirrored:
             raise ConfigurationError("the target lies in the backup directory; choose another", operation="sync")
         self._files: list[str] = []
         self._directories: list[str] = []
+        self._emptied: set[str] = set()
+        self._kept = ""
         self.source_files = 0
 
     def is_kept_aside(self, relative: str) -> bool:
@@ -40,15 +42,31 @@ class Mirrored:
         backup = self._backup
         return backup is not None and f"{self._below}{relative}/".startswith(f"{backup}/")
 
+    def keep(self, relative: str) -> None:
+        """Take note of a path that is there afterwards. Paths come in the order of keys, those of `add` among them."""
+        self._settle(relative)
+        self._kept = relative
+
     def add(self, relative: str, entry: FileStat) -> None:
         """Take note of what only the target has."""
         if not self._mirror.delete:
             return
-        path = self._below + relative
         if not entry.is_dir:
-            self._files.append(path)
-        elif not self._directories or not path.startswith(f"{self._directories[-1]}/"):
-            self._directories.append(path)  # the topmost ones: they go with those below
+            self._files.append(self._below + relative)
+        self._emptied.add(relative if entry.is_dir else relative[: max(0, relative.rfind("/"))])
+
+    def _settle(self, following: str) -> None:
+        """Of the directories since the last path that is kept, those that hold neither it nor the following one."""
+        for directory in self._emptied:
+            names = directory.split("/")
+            for depth in range(1, len(names) + 1):
+                top = "/".join(names[:depth])
+                inside = f"{top}/"
+                if top and not self._kept.startswith(inside) and not following.startswith(inside):
+                    if top not in self._directories[-1:]:
+                        self._directories.append(top)
+                    break
+        self._emptied.clear()
 
     async def back_up(self, writes: Gate, files: Sequence[PlannedFile]) -> list[tuple[PlannedFile, StoreError]]:
         """Keep aside what these files are written over. Requests: 1 or 2 a file. Returns those that could not be."""
@@ -75,6 +93,7 @@ class Mirrored:
         Requests: 1 for up to 1,000 files; with a backup, those of a rename for each.
         """
         ledger = self._account.ledger
+        self._settle("")
         if not self._files and not self._directories:
             return
         if ledger.failed:
@@ -88,9 +107,9 @@ class Mirrored:
                 ledger.deleted += len(paths)
             else:
                 await self._remove(paths)
-        if not dry_run and not ledger.failed:
-            for path in self._directories:
-                await self._sink.remove_empty_directories(path)
+        if not dry_run and not ledger.failed and self._sink.directories_may_outlive_files:
+            for path in dict.fromkeys(self._directories):
+                await self._sink.remove_empty_directories(self._below + path)
 
     def _require_allowed(self) -> None:
         count, most = len(self._files), self._mirror.most
