@@ -52,6 +52,9 @@ def test_a_directory_is_passed_by_where_no_rule_can_choose_from_it() -> None:
     ]  # fmt: skip
     assert not rules_of("- tmp/").admits_directory("a/tmp/b/c")
     assert rules_of("- tmp").admits_directory("a/tmp")
+    # What is left out of a directory says nothing of it, unless that is everything.
+    assert rules_of("- a*").admits_directory("ab")
+    assert not rules_of("- *").admits_directory("ab")
 
 
 @given(st.lists(st.tuples(st.sampled_from(["include", "exclude"]), sensible_globs), max_size=4))
