@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from entrepot.blocking import SyncArtifactStore
     from entrepot.components import StackComponent, StackComponentType
     from entrepot.contract import BaseArtifactStore
-    from entrepot.copies import copy, copy_sync, mirror, mirror_sync, move, move_sync
+    from entrepot.copies import check, check_sync, copy, copy_sync, mirror, mirror_sync, move, move_sync
     from entrepot.errors import NotFound, StoreError
     from entrepot.filesystem import FileSystemArtifactStore
     from entrepot.flavors.azure.store import AzureArtifactStore
@@ -51,6 +51,8 @@ _HOMES = {
     "StoreError": "entrepot.errors",
     "SyncArtifactStore": "entrepot.blocking",
     "WriteOptions": "entrepot.models",
+    "check": "entrepot.copies",
+    "check_sync": "entrepot.copies",
     "copy": "entrepot.copies",
     "copy_sync": "entrepot.copies",
     "mirror": "entrepot.copies",
@@ -82,6 +84,8 @@ __all__ = [
     "SyncArtifactStore",
     "WriteOptions",
     "__version__",
+    "check",
+    "check_sync",
     "copy",
     "copy_sync",
     "mirror",

@@ -1,4 +1,4 @@
-"""Copies from address to address: `copy`, `mirror`, `move`; each in an async and a blocking form."""
+"""From address to address: `copy`, `move`, `mirror`, `check`; each in an async and a blocking form."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from entrepot.paths import path_text, printable, scheme_of, split_uri
 from entrepot.stores import Address, address_text, configured, locate
 
 if TYPE_CHECKING:
+    from entrepot.transfer.checking import CheckReport, Difference
     from entrepot.transfer.engine import CopyOptions, CopyReport
     from entrepot.transfer.events import Event
     from entrepot.transfer.filters import Filters
@@ -133,6 +134,41 @@ async def mirror(
     return await _run(src, dst, None, settings, mirror=Mirror(delete=delete, most=max_delete, backup=backup_dir))
 
 
+async def check(
+    src: Address,
+    dst: Address,
+    *,
+    size_only: bool = False,
+    download: bool = False,
+    one_way: bool = False,
+    filters: Filters | None = None,
+    concurrency: int = 32,
+    on_difference: Callable[[Difference], None] | None = None,
+    src_config: Mapping[str, Any] | None = None,
+    dst_config: Mapping[str, Any] | None = None,
+) -> CheckReport:
+    """Compare two directories, or two files, and copy nothing.
+
+        report = await check("models", "s3://bucket/models")
+        assert report.ok, report.differences
+
+    By size, then by the checksums that both sides tell. Where they tell none in common a file on this machine is read
+    and hashed; between two services `download` reads both, else such files are counted as undecided. one_way: what
+    only `dst` has is no difference. filters: which files are compared. on_difference: is called with each as it is
+    found. Requests, errors: see `entrepot.transfer.checking.check_between`.
+    """
+    from entrepot.transfer.checking import CheckOptions, check_between
+    from entrepot.transfer.filters import NO_FILTERS
+
+    options = CheckOptions(size_only, download, one_way, filters or NO_FILTERS, concurrency)
+    async with AsyncExitStack() as stack:
+        opened = Opened(stack)
+        store, path = await opened.locate(src, src_config or {})
+        sink, sink_path = await opened.locate(dst, dst_config or {})
+        return await check_between(store, path, sink, sink_path, options=options, on_difference=on_difference)
+
+
+check_sync = blocking_function(check, name="check_sync")
 copy_sync = blocking_function(copy, name="copy_sync")
 move_sync = blocking_function(move, name="move_sync")
 mirror_sync = blocking_function(mirror, name="mirror_sync")
