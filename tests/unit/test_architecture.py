@@ -33,6 +33,7 @@ RANKS = {
     "syncfiles": 6,
     "blocking": 7,
     "registry": 5,
+    "diagnosis": 10,
     "stores": 10,
     "testing": 11,
     "cli": 11,
