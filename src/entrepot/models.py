@@ -158,6 +158,7 @@ class Upload:
     """A multipart upload under way. size_bytes: the whole, where it is known at the start.
 
     in_order: its parts must come one after another; else in any order, and several at once.
+    initiated: when it began by the service's clock, in UTC, where a listing of uploads tells that.
     """
 
     key: str
@@ -165,6 +166,17 @@ class Upload:
     options: WriteOptions = NO_OPTIONS
     size_bytes: int | None = None
     in_order: bool = False
+    initiated: datetime | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What a service's answer tells whoever asks. endpoint: scheme, host and port. time: its clock, to the second, in
+    UTC; None where it tells none.
+    """
+
+    endpoint: str
+    time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

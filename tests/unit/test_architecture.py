@@ -33,6 +33,7 @@ RANKS = {
     "syncfiles": 6,
     "blocking": 7,
     "registry": 5,
+    "diagnosis": 10,
     "stores": 10,
     "copies": 11,
     "testing": 12,

@@ -39,6 +39,10 @@ _WAYS: Final = (
 )
 
 
+_KEY_SHOWN_FROM: Final = 12
+"""Characters. AWS's own keys have 20; others may be words, of which four characters tell too much."""
+
+
 @dataclass(frozen=True, slots=True)
 class AwsCredentials:
     """One set of keys. expires_at: seconds since 1970; None where they do not expire, or the SDK keeps the time."""
@@ -47,6 +51,12 @@ class AwsCredentials:
     secret: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
     expires_at: float | None = None
+
+    @property
+    def shown(self) -> str:
+        """`access key …WXYZ`: enough to tell which one it is; of a short one nothing is shown."""
+        end = self.key[-4:] if len(self.key) >= _KEY_SHOWN_FROM else ""
+        return f"access key …{end}{', temporary' if self.token else ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, unquote
 
 from entrepot.errors import ConfigurationError
 from entrepot.http.transport import Headers
+from entrepot.paths import printable
 
 API_VERSION: Final = "2023-11-03"
 """Of the REST API that is spoken; a service that is older than it refuses, a newer one keeps it."""
@@ -122,6 +123,10 @@ class Credential(ABC):
         Raises: CredentialsMissing, CredentialsExpired, ConnectionFailed where a sign-in fails.
         """
 
+    @abstractmethod
+    async def identity(self) -> str:
+        """Who asks, in a few words without a secret. Requests: a sign-in's. Raises: as `signed`."""
+
     async def refresh(self, refused: str | None = None) -> bool:
         """Whether the next request may be signed by something newer than what the service has just refused.
 
@@ -142,6 +147,9 @@ class Anonymous(Credential):
     ) -> tuple[str, list[tuple[str, str]]]:
         return target, [*headers, _VERSION] if versioned else list(headers)
 
+    async def identity(self) -> str:
+        return "nobody (anonymous)"
+
 
 class Sas(Credential):
     """A shared access signature, which goes with each request's query."""
@@ -154,6 +162,10 @@ class Sas(Credential):
 
     def __repr__(self) -> str:
         return "Sas(***)"
+
+    async def identity(self) -> str:
+        ends = self.fields.get("se")
+        return f"a shared access signature{f', until {printable(ends)}' if ends else ''}"
 
     def appended(self, target: str) -> str:
         """The target with the signature; never to be shown."""
@@ -182,6 +194,9 @@ class SharedKey(Credential):
         self.account, self.key = account, key
         self._key = decoded_key(key)
         self._date = (0, "")
+
+    async def identity(self) -> str:
+        return f"account {self.account}, by its key"
 
     def __repr__(self) -> str:
         return f"SharedKey({self.account!r})"

@@ -91,6 +91,10 @@ class SignIn(Credential):
     def __repr__(self) -> str:
         return "SignIn(***)"
 
+    async def identity(self) -> str:
+        await self.token()
+        return "a sign-in by Microsoft Entra"
+
     async def signed(
         self, method: str, target: str, headers: Headers, size_bytes: int, now: float, *, versioned: bool = True
     ) -> tuple[str, list[tuple[str, str]]]:

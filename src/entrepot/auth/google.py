@@ -95,6 +95,10 @@ class TokenSource(ABC):
         rejected: what was refused; where another task has already replaced it, nothing is asked again.
         """
 
+    async def identity(self) -> str:
+        """Who asks, in a few words without a secret. Requests: those of `current`, which it calls."""
+        return "a token" if await self.current() is not None else "nobody (anonymous)"
+
     async def project(self) -> str | None:
         """The project that the environment or the account names."""
         return google_environment().project
@@ -120,6 +124,9 @@ class Static(TokenSource):
 
     async def refresh(self, rejected: GoogleToken | None = None) -> GoogleToken:
         return self._token
+
+    async def identity(self) -> str:
+        return "an access token that was given"
 
 
 class Anonymous(TokenSource):
@@ -215,6 +222,11 @@ class AccountTokens(TokenSource):
             )
             self._requests = TokenRequests(account, self._transport, self._policy)
         return self._requests
+
+    async def identity(self) -> str:
+        await self.current()
+        account = (await self._asking()).account
+        return f"{account.email or account.kind}, by {account.where}"
 
     async def project(self) -> str | None:
         found = google_environment().project

@@ -29,6 +29,7 @@ _HOMES: Final = {
     "presign": "sharing:presign",
     "versions": "sharing:versions",
     "mkdir": "files:mkdir",
+    "doctor": "doctor:doctor",
     "artifact-store flavor list": "flavors:list_flavors",
     "artifact-store flavor describe": "flavors:describe",
     "artifact-store flavor register": "flavors:register",

@@ -12,15 +12,14 @@ from rich.table import Column
 from rich.text import Text
 
 from entrepot.cli.render import Output, human_size
+from entrepot.cli.stats import told_left
 from entrepot.paths import printable
-from entrepot.transfer.events import Copied, Event, Failed, Planned, Skipped, Started
+from entrepot.transfer.events import Copied, Event, Failed, Skipped, Started
 from entrepot.transfer.events import Progress as PartDone
+from entrepot.transfer.meter import SETTLED_S, WINDOW_S, Meter
 
 _LARGE_SHOWN: Final = 4
 _NAME_WIDTH: Final = 32
-_RATE_WINDOW_S: Final = 10.0
-_SETTLED_S: Final = 2.0
-"""Earlier than that a rate is no ground for a forecast."""
 
 
 class Bars:
@@ -35,55 +34,47 @@ class Bars:
             _Rate(table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
-            speed_estimate_period=_RATE_WINDOW_S,
+            speed_estimate_period=WINDOW_S,
         )
         self._verb = verb
+        self._meter = Meter()
         self._whole = self.progress.add_task(verb, total=None, whole=True)
         self._large: dict[str, TaskID] = {}
-        self._files = self._all_files = self._all_bytes = 0
-        self._all_known = False
-        self._earlier = (0, 0)
 
     def next_copy(self) -> None:
         """Numbers of the next plan are added to those of the copies before."""
-        self._earlier = (self._all_files, self._all_bytes)
+        self._meter.next_copy()
 
     def on_event(self, event: Event) -> None:
         """Take one event of a copy."""
+        self._meter.take(event)
         match event:
-            case Planned():
-                self._all_files = self._earlier[0] + event.files
-                self._all_bytes = self._earlier[1] + event.size_bytes
-                self._all_known = event.complete
-                self.progress.update(self._whole, total=self._all_bytes if event.complete else None)
-                self._count(0)
             case Started():
                 self._begin(event.file.source.uri, event.file.source.size_bytes)
             case PartDone():
-                self.progress.advance(self._whole, event.size_bytes)
                 if event.file.source.uri in self._large:
                     self.progress.advance(self._large[event.file.source.uri], event.size_bytes)
             case Copied():
-                self._count(len(event.files))
-                self.progress.advance(self._whole, event.size_bytes - event.told_bytes)
                 for file in event.files if self._large else ():
                     self._end(file.source.uri)
             case Skipped():
-                self._count(1)
-                self.progress.advance(self._whole, event.file.source.size_bytes)
                 self._end(event.file.source.uri)
             case Failed():
-                self._count(1)
-                self.progress.advance(self._whole, -event.told_bytes)
                 self._end(event.item.source)
             case _:
                 pass
+        self._show()
 
-    def _count(self, files: int) -> None:
+    def _show(self) -> None:
         """`copy 12 of 48+ files`: more may come while the scan goes on."""
-        self._files += files
-        found = f"{self._all_files:,}{'' if self._all_known else '+'}"
-        self.progress.update(self._whole, description=f"{self._verb} {self._files:,} of {found} files")
+        meter = self._meter
+        found = f"{meter.known_files:,}{'' if meter.complete else '+'}"
+        self.progress.update(
+            self._whole,
+            description=f"{self._verb} {meter.files:,} of {found} files",
+            completed=meter.size_bytes,
+            total=meter.known_bytes if meter.complete else None,
+        )
 
     def _begin(self, uri: str, size_bytes: int) -> None:
         if len(self._large) < _LARGE_SHOWN:
@@ -119,10 +110,8 @@ class _Rate(ProgressColumn):
         if not task.speed:
             return Text("")
         shown, left = f"{human_size(task.speed)}/s", task.time_remaining
-        if task.fields["whole"] and left is not None and (task.elapsed or 0) >= _SETTLED_S:
-            minutes, seconds = divmod(int(left), 60)
-            hours, minutes = divmod(minutes, 60)
-            shown += f", {hours}:{minutes:02}:{seconds:02} left"
+        if task.fields["whole"] and left is not None and (task.elapsed or 0) >= SETTLED_S:
+            shown += f", {told_left(left)} left"
         return Text(shown, "progress.data.speed")
 
 

@@ -91,6 +91,7 @@ _SPELLINGS: Final = (
     ("links='follow'", "--links follow"),
     ("links='skip'", "--links skip"),
     ("links='preserve'", "--links preserve"),
+    ("abort_orphans=True", "--abort-orphans"),
 )
 _WRONG_USE: Final = (errors.ConfigurationError, errors.InvalidPath)
 _OS_NEXT_STEPS: Final = {
@@ -136,10 +137,16 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _with_next_step(error: StoreError) -> str:
-    message = error.message or (os.strerror(error.ERRNO) if error.ERRNO is not None else type(error).__name__)
+def as_typed(message: str) -> str:
+    """A message of the library, with its options as they are typed."""
     for in_python, typed in _SPELLINGS:
         message = message.replace(in_python, typed)
+    return message
+
+
+def _with_next_step(error: StoreError) -> str:
+    message = error.message or (os.strerror(error.ERRNO) if error.ERRNO is not None else type(error).__name__)
+    message = as_typed(message)
     if ";" in message:
         return message
     step = next((step for kind, step in _NEXT_STEPS if isinstance(error, kind)), None)

@@ -95,6 +95,11 @@ class Output:
         """One line that is not a result."""
         self._say(text)
 
+    def note_value(self, value: Mapping[str, Any]) -> None:
+        """One object that is not a result, as one line of JSON on standard error."""
+        self._stderr.write(json.dumps(value, default=_jsonable) + "\n")
+        self._stderr.flush()
+
     def traceback(self, error: BaseException) -> None:
         """The whole story, for `--debug`."""
         import traceback

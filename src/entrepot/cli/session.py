@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from anyio import to_thread
 
@@ -118,12 +118,25 @@ class Session:
                 store, path = make_store(Path(directory)), name
         return Place(address, await self._opened(store), path.removesuffix("/"))
 
-    def _located(self, address: str, *, as_directory: bool) -> tuple[BaseArtifactStore, str]:
-        """The store with those options of the connection that its flavor takes; a configured store has its own."""
+    async def store(self, address: str) -> BaseArtifactStore:
+        """The store whose root an address names, or the configured one of that name; no request is made."""
+        if not address:
+            raise WrongUse("an address is empty; give a path, a URI, or NAME")
+        self._address = address
+        make = partial(self._made, address)
+        return await self._opened(await to_thread.run_sync(make, abandon_on_cancel=True))
+
+    def _made(self, address: str) -> BaseArtifactStore:
+        return make_store(address, **self._given(address))
+
+    def _given(self, address: str) -> dict[str, Any]:
+        """Those options of the connection that the flavor of an address takes; a configured store has its own."""
         scheme = scheme_of(address)
         known = _keys_of({scheme}) if self._configuration and scheme not in (None, "file") else frozenset()
-        given = {key: value for key, value in self._configuration.items() if key in known}
-        return locate(address, as_directory=as_directory, **given)
+        return {key: value for key, value in self._configuration.items() if key in known}
+
+    def _located(self, address: str, *, as_directory: bool) -> tuple[BaseArtifactStore, str]:
+        return locate(address, as_directory=as_directory, **self._given(address))
 
     async def _opened(self, store: BaseArtifactStore) -> BaseArtifactStore:
         """The store, or one at the same place that is open already, so that both share their connections."""

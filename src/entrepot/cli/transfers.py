@@ -16,6 +16,7 @@ from entrepot.cli.options import chosen, parsed_bytes, parsed_count
 from entrepot.cli.renames import renamed
 from entrepot.cli.render import read_standard_input, standard_input_is_terminal
 from entrepot.cli.session import STREAM, Place, Session, joined
+from entrepot.cli.stats import StatsInterval, parsed_interval, told
 from entrepot.cli.summary import combined, summary_line
 from entrepot.copies import landing_name
 from entrepot.errors import IsADirectory, StoreError
@@ -24,6 +25,7 @@ from entrepot.paths import scheme_of
 from entrepot.transfer.compare import Comparison
 from entrepot.transfer.engine import copy_between
 from entrepot.transfer.events import Event, Failed, StepPlanned, Stopped
+from entrepot.transfer.meter import Meter
 from entrepot.transfer.plan import CopyOptions, Durability, Links, MakeDirectories, MakeLink, MoveInParts, RemoveFiles
 from entrepot.transfer.report import CopyReport
 
@@ -104,6 +106,7 @@ async def cp(
         ),
     ] = "none",
     no_verify: NoVerify = False,
+    stats_interval: StatsInterval = None,
     effort: Effort,
 ) -> int:
     r"""Copy files, and directories with -r, between any two places.
@@ -125,6 +128,7 @@ async def cp(
     """
     chosen("--links", links, ("skip", "follow", "preserve"))
     chosen("--durability", durability, _DURABILITIES)
+    interval_s = parsed_interval(stats_interval)
     options = effort.over(
         CopyOptions(
             recursive=recursive,
@@ -139,7 +143,7 @@ async def cp(
     await session.expect_connection([*sources, target])
     if STREAM in sources or target == STREAM:
         return await _stream(session, sources, target, into=into, options=options)
-    return await _Transfer(session, options, "copy", "copied").run(sources, target, into=into)
+    return await _Transfer(session, options, "copy", "copied", interval_s).run(sources, target, into=into)
 
 
 async def mv(
@@ -151,6 +155,7 @@ async def mv(
     dry_run: DryRun = False,
     no_overwrite: NoOverwrite = False,
     no_verify: NoVerify = False,
+    stats_interval: StatsInterval = None,
     effort: Effort,
 ) -> int:
     """Move files and directories between any two places.
@@ -162,6 +167,7 @@ async def mv(
 
     --json: as `cp`; removed counts the sources that are gone.
     """
+    interval_s = parsed_interval(stats_interval)
     options = effort.over(
         CopyOptions(
             recursive=True,
@@ -176,7 +182,7 @@ async def mv(
     await session.expect_connection([*sources, target])
     if STREAM in (*sources, target):
         raise WrongUse("a stream cannot be moved; use cp")
-    return await _Transfer(session, options, "move", "moved").run(sources, target, into=into)
+    return await _Transfer(session, options, "move", "moved", interval_s).run(sources, target, into=into)
 
 
 def _sources_and_target(places: Sequence[str], into: str | None) -> tuple[list[str], str]:
@@ -193,8 +199,8 @@ def _sources_and_target(places: Sequence[str], into: str | None) -> tuple[list[s
 class _Transfer:
     """The copies of one command line, one source after another, with one progress and one report."""
 
-    def __init__(self, session: Session, options: CopyOptions, verb: str, done: str) -> None:
-        self._session, self._options = session, options
+    def __init__(self, session: Session, options: CopyOptions, verb: str, done: str, interval_s: float | None) -> None:
+        self._session, self._options, self._interval_s = session, options, interval_s
         self._verb, self._done = verb, done
         self._reports: list[CopyReport] = []
         self._draw: Callable[[Event], None] | None = None
@@ -301,9 +307,16 @@ class _Transfer:
 
     @contextmanager
     def _progress(self) -> Iterator[Callable[[], None]]:
-        """Draw on a terminal while the block lasts; what it gives is called before each copy."""
-        if not self._session.output.draws_progress or self._options.dry_run:
+        """Draw on a terminal, or tell now and then, while the block lasts; what it gives is called before each copy."""
+        drawn_here = self._session.output.draws_progress
+        if self._options.dry_run or (not drawn_here and self._interval_s is None):
             yield lambda: None
+            return
+        if not drawn_here and self._interval_s is not None:
+            meter = Meter()
+            self._draw = meter.take
+            with told(self._session.command, self._session.output, meter, self._interval_s):
+                yield meter.next_copy
             return
         from entrepot.cli.bars import drawn
 

@@ -286,7 +286,7 @@ class MemoryClient(ObjectClient):
     async def create_upload(
         self, key: str, options: WriteOptions = NO_OPTIONS, size_bytes: int | None = None
     ) -> Upload:
-        upload = Upload(key, secrets.token_hex(16), options)
+        upload = Upload(key, secrets.token_hex(16), options, initiated=datetime.now(UTC))
         with self._held.lock:
             self._held.uploads[upload.upload_id] = _Pending(upload)
         return upload

@@ -20,6 +20,7 @@ from entrepot.models import (
     ObjectStat,
     Part,
     PresignMethod,
+    Reached,
     Upload,
     WriteOptions,
 )
@@ -50,6 +51,8 @@ class ObjectClient(ABC):
     """As known now; the store replaces unknowns after probing."""
     directories_may_outlive_files: bool = False
     """Whether a directory may go on being listed once all its keys are deleted, as over a file system."""
+    uploads_expire: bool = False
+    """Whether the service drops unfinished uploads by itself after a while, and knows no other way to end them."""
 
     @abstractmethod
     async def head(self, key: str, *, version: str | None = None) -> ObjectStat:
@@ -163,7 +166,7 @@ class ObjectClient(ABC):
 
     @abstractmethod
     async def list_uploads(self, prefix: str = "") -> list[Upload]:
-        """Multipart uploads under way below a prefix."""
+        """Multipart uploads under way below a prefix; `initiated` where the service tells it."""
 
     @abstractmethod
     async def create_container(self) -> None:
@@ -176,6 +179,20 @@ class ObjectClient(ABC):
     async def list_versions(self, key: str) -> list[ObjectStat]:
         """What the service keeps of one key, newest first, each with its `version`. Requests: 1 a 1,000 versions."""
         raise UnsupportedOperation("this service keeps no versions", operation="list_versions", uri=self.uri(key))
+
+    async def reach(self) -> Reached | None:
+        """Have the service answer anything at all, by a request that is not signed. Requests: 1.
+
+        None where there is no service, or no such request. Raises: Unreachable, ConnectionFailed, TlsFailed, TimedOut.
+        """
+        return None
+
+    async def identity(self) -> str:
+        """Who asks, in a few words without a secret (`access key …WXYZ`); empty where nobody has to be known.
+
+        Requests: what finding the credentials takes. Raises: CredentialsMissing, CredentialsExpired.
+        """
+        return ""
 
     @abstractmethod
     def uri(self, key: str) -> str:

@@ -85,6 +85,11 @@ class ReadableObjectStore(BaseArtifactStore):
         return self._root.uri
 
     @property
+    def key_prefix(self) -> str:
+        """How the keys of all that is in this store begin: empty for a whole container, else it ends in a slash."""
+        return self._listed().prefix_of("")
+
+    @property
     def capabilities(self) -> Capabilities:
         return self._probes.merged(self.client.capabilities)
 

@@ -8,10 +8,11 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from entrepot.errors import BadResponse, ConnectionFailed, StoreError, TimedOut
 from entrepot.http.transport import Request, Response, Transport
-from entrepot.models import KIB, Buffer, ObjectData
+from entrepot.models import KIB, Buffer, ObjectData, Reached
 from entrepot.services.client import ServiceClient
 from entrepot.services.download import Download
 from entrepot.services.faults import ErrorInside, ErrorReply, RangeOutside, Unreadable
+from entrepot.services.headers import http_time
 
 T = TypeVar("T")
 Take: TypeAlias = Callable[[Response], Awaitable[T]]
@@ -67,8 +68,25 @@ class Exchange(ServiceClient):
         """Why a HEAD was refused, which has no body to tell."""
         return reply
 
+    @abstractmethod
+    async def _front(self) -> Request:
+        """A HEAD for which nobody has to be known: whatever the answer is, the service is there."""
+
     async def close(self) -> None:
         await self._transport.close()
+
+    async def reach(self) -> Reached:
+        return await self._retried(self._reached)
+
+    async def _reached(self) -> Reached:
+        request = await self._front()
+        try:
+            async with self._transport.send(request) as response:
+                told = (await take_headers(response)).get("date")
+        except StoreError as error:
+            self._address_error(error, "reach", "")
+            raise
+        return Reached(request.origin.url, http_time(told) if told else None)
 
     async def _ask(self, operation: str, key: str, call: Call, take: Take[T], *, creates: bool = False) -> T:
         """One attempt, with its corrections: expired credentials, a clock that differs, another region, each once."""

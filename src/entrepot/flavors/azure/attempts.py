@@ -86,6 +86,9 @@ class AzureAttempts(ServiceClient):
     def uri(self, key: str) -> str:
         return f"{self._shown}/{key}" if key else self._shown
 
+    async def identity(self) -> str:
+        return await self._credential.identity()
+
     def _explained_by_credential(self, error: StoreError, now: float) -> StoreError:
         """A refusal, by its reason where the credential itself tells it. now: seconds since 1970."""
         expired = self._credential.expired(now) if isinstance(error, PermissionDenied) else None

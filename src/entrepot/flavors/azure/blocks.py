@@ -38,6 +38,8 @@ _BLOCK: Final = re.compile(r"([0-9a-f]{32})-(\d{5})", re.ASCII)
 class AzureBlocks(AzureReading):
     """The upload group."""
 
+    uploads_expire = True
+
     def __init__(self, *place: Any, **rules: Any) -> None:
         super().__init__(*place, **rules)
         self._aborted: OrderedDict[str, None] = OrderedDict()
@@ -164,18 +166,18 @@ class AzureBlocks(AzureReading):
         Requests: 1 a 5,000 blobs below the prefix, and 1 for each that has no bytes.
         """
 
-        async def fetch(marker: str | None) -> tuple[list[str], str | None]:
+        async def fetch(marker: str | None) -> tuple[list[ObjectStat], str | None]:
             page = await self._list_blobs(prefix, "", marker, None, "uncommittedblobs")
-            return [one.key for one in page.objects if not one.size_bytes and one.key[-1:] != "/"], page.next_token
+            return [one for one in page.objects if not one.size_bytes and one.key[-1:] != "/"], page.next_token
 
-        keys = await self._all_pages(fetch, prefix)
+        blobs = await self._all_pages(fetch, prefix)
         uploads: list[Upload] = []
-        for start in range(0, len(keys), REQUESTS):
-            group = keys[start : start + REQUESTS]
-            found = await wave([partial(self._unfinished, key) for key in group])
-            for key, blocks in zip(group, found, strict=True):
+        for start in range(0, len(blobs), REQUESTS):
+            group = blobs[start : start + REQUESTS]
+            found = await wave([partial(self._unfinished, blob.key) for blob in group])
+            for blob, blocks in zip(group, found, strict=True):
                 ids = dict.fromkeys(upload_id for (upload_id, _), _ in blocks)
-                uploads += [Upload(key, one) for one in ids if one not in self._aborted]
+                uploads += [Upload(blob.key, one, initiated=blob.modified) for one in ids if one not in self._aborted]
         return uploads
 
 

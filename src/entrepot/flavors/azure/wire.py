@@ -47,6 +47,9 @@ class AzureWireClient(Exchange, AzureClient):
 
     # ---- one exchange -----------------------------------------------------------------------------
 
+    async def _front(self) -> Request:
+        return Request("HEAD", self._origin, f"{self._location.endpoint.base}/")
+
     async def _signed(self, call: Call) -> tuple[Request, str]:
         target, headers = await self._credential.signed(
             call.method, call.target, call.headers, len(call.body), self._clock() + self._ahead_s

@@ -404,6 +404,9 @@ class GcpClient(GcpAttempts):
 
     # ---- the bucket, and who may come -------------------------------------------------------------
 
+    async def identity(self) -> str:
+        return await self._credentials.identity()
+
     async def create_container(self) -> None:
         """As `ObjectClient.create_container`; one that exists and can be listed counts as ours. Requests: 1 or 2.
 

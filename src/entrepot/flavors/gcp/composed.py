@@ -223,13 +223,19 @@ class ComposedUploads:
         return [found[number][1] for number in sorted(found)]
 
     async def uploads(self, prefix: str) -> list[Upload]:
-        """The uploads of any process that have a part in the bucket. Requests: a listing of all below the prefix."""
+        """The uploads of any process that have a part in the bucket, as old as the oldest that is there.
+
+        Requests: a listing of all below the prefix.
+        """
         directory, slash, _ = prefix.rpartition("/")
         found: dict[str, Upload] = {}
-        for _, name in await self._temporaries(directory + slash):
+        for stat, name in await self._temporaries(directory + slash):
             key = name["directory"] + name["name"]
             if key.startswith(prefix):
-                found.setdefault(name["id"], Upload(key, COMPOSED + name["id"]))
+                known = found.get(name["id"])
+                begun = [stat.modified, known.initiated if known is not None else None]
+                oldest = min((moment for moment in begun if moment is not None), default=None)
+                found[name["id"]] = Upload(key, COMPOSED + name["id"], initiated=oldest)
         return list(found.values())
 
     async def _temporaries(self, prefix: str) -> list[tuple[ObjectStat, re.Match[str]]]:

@@ -40,6 +40,9 @@ class GcpWireClient(Exchange, GcpClient):
 
     # ---- one exchange -----------------------------------------------------------------------------
 
+    async def _front(self) -> Request:
+        return Request("HEAD", self._origin, f"{self._endpoint.base}/")
+
     async def _signed(self, call: Call) -> tuple[Request, GoogleToken | None]:
         token = await self._credentials.current()
         headers = call.headers if token is None else (token.header, *call.headers)

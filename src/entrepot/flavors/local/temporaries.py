@@ -10,6 +10,7 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 from entrepot.flavors.local.directories import Directory
@@ -71,6 +72,42 @@ def sweep(directory: Directory) -> int:
     """
     with_prefix = [entry.name for entry in directory.entries() if entry.name.startswith(TEMPORARY_PREFIX)]
     return sum(_remove_if_dead(directory, name) for name in with_prefix)
+
+
+_SURELY_LOCKED_S: Final = 60.0
+
+
+def count_dead(top: str, check: Callable[[], None]) -> tuple[int, int]:
+    """How many temporaries of killed processes are below a directory, and their bytes; nothing is removed.
+
+    check: is called once a directory. What cannot be read is passed over.
+    """
+    number = size_bytes = 0
+    for directory, _, names in os.walk(top):
+        check()
+        for name in names:
+            if name.startswith(TEMPORARY_PREFIX):
+                held = _dead_bytes(os.path.join(directory, name))
+                number, size_bytes = number + (held is not None), size_bytes + (held or 0)
+    return number, size_bytes
+
+
+def _dead_bytes(path: str) -> int | None:
+    """The size of a dead temporary; None of anything else."""
+    try:
+        found = os.lstat(path)
+        # A writer that met our lock between making its file and locking it would leave the file behind.
+        if not stat.S_ISREG(found.st_mode) or time.time() - found.st_mtime < _SURELY_LOCKED_S:
+            return None
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return None
+    try:
+        return found.st_size if _is_dead(descriptor) else None
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def _remove_if_dead(directory: Directory, name: str) -> bool:

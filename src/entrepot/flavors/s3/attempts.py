@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from entrepot.auth.aws import CredentialSource
 from entrepot.flavors.s3.checksums import EtagKnowledge
 from entrepot.flavors.s3.requests import CopySource, Digests, Settings
 from entrepot.models import (
@@ -43,6 +44,7 @@ class S3Attempts(ServiceClient):
     """
 
     SCHEME = "s3"
+    _credentials: CredentialSource
 
     def __init__(
         self,
@@ -60,6 +62,10 @@ class S3Attempts(ServiceClient):
         self._signs_bodies = signs_bodies
         self.directories_may_outlive_files = capabilities.empty_directories is None  # a server that is not known
         self._copies_parts = True
+
+    async def identity(self) -> str:
+        credentials = await self._credentials.current()
+        return credentials.shown if credentials is not None else "nobody (anonymous)"
 
     # ---- one request, one attempt -----------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from entrepot.errors import (
     AlreadyExists,
     BadResponse,
     ChecksumMismatch,
+    ContainerNotFound,
     NotFound,
     PermissionDenied,
     PreconditionFailed,
@@ -349,7 +350,12 @@ class S3Client(S3Attempts):
         return await self._all_pages(partial(self._list_parts, upload), upload.key)
 
     async def list_uploads(self, prefix: str = "") -> list[Upload]:
-        uploads = await self._all_pages(partial(self._list_uploads, prefix), prefix)
+        try:
+            uploads = await self._all_pages(partial(self._list_uploads, prefix), prefix)
+        except ContainerNotFound:
+            raise
+        except NotFound:  # what `rclone serve s3` answers for a bucket that never had an upload
+            return []
         return [one for one in uploads if one.key.startswith(prefix)]
 
     async def list_versions(self, key: str) -> list[ObjectStat]:

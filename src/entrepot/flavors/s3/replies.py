@@ -229,7 +229,10 @@ def parse_uploads(body: bytes) -> tuple[list[Upload], tuple[str, str] | None]:
     """One page of ListMultipartUploads, and the markers (key, id) of the next; None after the last."""
     root = parse_xml(body, "ListMultipartUploadsResult")
     decode = _name if root.get("EncodingType") == "url" else str
-    uploads = [Upload(decode(row.get("Key")), row.get("UploadId")) for row in root.all("Upload")]
+    uploads = [
+        Upload(decode(row.get("Key")), row.get("UploadId"), initiated=iso_time(row.get("Initiated")))
+        for row in root.all("Upload")
+    ]
     if root.get("IsTruncated") != "true":
         return uploads, None
     return uploads, (decode(root.get("NextKeyMarker")), root.get("NextUploadIdMarker"))

@@ -271,7 +271,10 @@ class S3SdkClient(S3Client):
     ) -> tuple[list[Upload], tuple[str, str] | None]:
         given = {"KeyMarker": marker[0], "UploadIdMarker": marker[1]} if marker else {}
         reply = await self._call("list_multipart_uploads", prefix, {"Prefix": prefix, **given, **self._every})
-        uploads = [Upload(row["Key"], row["UploadId"]) for row in reply.get("Uploads", ())]
+        uploads = [
+            Upload(row["Key"], row["UploadId"], initiated=row["Initiated"].astimezone(UTC))
+            for row in reply.get("Uploads", ())
+        ]
         if not reply.get("IsTruncated"):
             return uploads, None
         return uploads, (reply.get("NextKeyMarker", ""), reply.get("NextUploadIdMarker", ""))

@@ -129,6 +129,10 @@ class S3WireClient(Exchange, S3Client):
             return self._address != address
         return False
 
+    async def _front(self) -> Request:
+        address = self._address or await self._find()
+        return Request("HEAD", address.origin, address.bucket_target)
+
     async def _find(self) -> Address:
         self._address = self._locate(await self._region())
         return self._address
