@@ -136,6 +136,7 @@ def test_options_in_rclones_order_select_what_rclone_selects(
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(900)
 @given(lines=st.lists(rules, min_size=1, max_size=8))
 @settings(UNTIMED, max_examples=10_000)
 def test_many_rules_select_what_rclone_selects(rclone: Rclone, tree: Tree, lines: list[str]) -> None:
@@ -143,6 +144,7 @@ def test_many_rules_select_what_rclone_selects(rclone: Rclone, tree: Tree, lines
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(900)
 @given(glob=globs)
 @settings(UNTIMED, max_examples=10_000)
 def test_many_patterns_select_what_rclone_selects(rclone: Rclone, tree: Tree, glob: str) -> None:
