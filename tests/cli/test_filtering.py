@@ -29,7 +29,7 @@ async def show(
     session: Session, *, ctx: typer.Context, places: list[str] | None = None, quiet: bool = False, filtering: Filtering
 ) -> int:
     """Show the filters that a command line asks for."""
-    filters = await filters_of(ctx, NOW)
+    filters = await filters_of(filtering, ctx, NOW)
     session.output.line(filters.canonical())
     return 0
 

@@ -165,7 +165,8 @@ def test_json_has_the_documented_fields(run: Run, own_directories: Path) -> None
     value = run("cp", "-r", "--json", "tree", "copy").value
     assert value.keys() == {
         "ok", "files", "bytes", "skipped", "failed", "directories", "empty_directories_skipped", "links",
-        "links_skipped", "special_skipped", "removed", "verified", "unverified", "unverified_files", "seconds",
+        "links_skipped", "special_skipped", "excluded", "deleted", "not_deleted",
+        "removed", "verified", "unverified", "unverified_files", "seconds",
         "dry_run", "sources", "target",
     }  # fmt: skip
     assert (value["ok"], value["files"], value["sources"], value["target"]) == (True, 14, ["tree"], "copy")

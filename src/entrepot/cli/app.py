@@ -19,6 +19,8 @@ from entrepot.cli.render import Output
 _HOMES: Final = {
     "cp": "transfers:cp",
     "mv": "transfers:mv",
+    "sync": "transfers:sync",
+    "check": "checks:check",
     "rm": "files:rm",
     "ls": "listings:ls",
     "tree": "listings:tree",

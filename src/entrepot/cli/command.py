@@ -18,7 +18,7 @@ from entrepot.cli.session import Session
 
 G = TypeVar("G")
 Body: TypeAlias = Callable[..., Coroutine[Any, Any, int]]
-_CHANGES: Final = frozenset({"cp", "mv", "rm"})
+_CHANGES: Final = frozenset({"cp", "mv", "rm", "sync"})
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 

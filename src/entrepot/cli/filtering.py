@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
@@ -56,15 +56,15 @@ class Filtering:
     older: Annotated[str | None, _several("--older", "TIME", "Only files not changed since.")] = None
 
 
-async def filters_of(context: typer.Context, now: datetime | None = None) -> Filters:
-    """The filters that the options of `Filtering` ask for on this command line.
+async def filters_of(filtering: Filtering, context: typer.Context, now: datetime | None = None) -> Filters:
+    """The filters that the options ask for on this command line.
 
     context: of a command whose class has `KeepsOrder`. now: what ages are counted from, with a time zone. Reads the
     files that are named, and standard input to its end. Raises: WrongUse, naming the option.
     """
-    given, reading = context.params, _Reading()
+    given, reading = {one.name: getattr(filtering, one.name) for one in fields(filtering)}, _Reading()
     rules: list[tuple[str, tuple[Option, str]]] = []
-    for name, text in _in_order(context):
+    for name, text in _in_order(given, context):
         if name == "filter_from":
             lines = lines_of(await reading.content(name, text))
             rules += ((f"--filter-from {text}", ("filter", line)) for line in lines)
@@ -93,9 +93,9 @@ def _require_meaning(option: str, rule: tuple[Option, str]) -> None:
         raise WrongUse(f"{option}: {error.message}") from error
 
 
-def _in_order(context: typer.Context) -> Iterator[tuple[str, str]]:
+def _in_order(given: dict[str, Any], context: typer.Context) -> Iterator[tuple[str, str]]:
     """The options that give rules, each with its text, as they were typed."""
-    values = {name: iter(context.params[name] or ()) for name in _RULES}
+    values = {name: iter(given[name] or ()) for name in _RULES}
     for name in order_of(context):
         if name in values:
             yield name, next(values[name])

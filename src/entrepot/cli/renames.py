@@ -12,6 +12,7 @@ from anyio import to_thread
 from entrepot.cli.session import Place
 from entrepot.errors import UnsupportedOperation
 from entrepot.stores import make_store
+from entrepot.transfer.compare import Comparison
 from entrepot.transfer.plan import CopyOptions
 from entrepot.transfer.report import CopyReport
 
@@ -30,7 +31,8 @@ async def renamed(here: Place, there: Place, options: CopyOptions) -> CopyReport
 
     A directory counts as one, whatever is in it. Raises what the store's `rename` does; the source is kept then.
     """
-    if options.dry_run or not (here.store.is_local and there.store.is_local):
+    looks = options.compare not in (Comparison.ALWAYS, Comparison.SKIP_EXISTING) or not options.filters.admits_all
+    if looks or options.dry_run or not (here.store.is_local and there.store.is_local):
         return None
     if not here.path or not there.path:
         return None  # the root of a store stays where it is, and what is in it moves

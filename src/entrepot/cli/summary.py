@@ -42,6 +42,9 @@ def summary_line(total: dict[str, Any], verb: str, done: str) -> str:
     parts = [
         f"{len(total['failed']):,} failed" if total["failed"] else "",
         f"{total['skipped']:,} skipped (already there)" if total["skipped"] else "",
+        f"{total['deleted']:,} {'to delete' if total['dry_run'] else 'deleted'}" if total["deleted"] else "",
+        f"{total['not_deleted']:,} not deleted, because something failed" if total["not_deleted"] else "",
+        _left_out(total["excluded"], "file", "left out by filters"),
         _left_out(total["links_skipped"], "symbolic link", "skipped (see --links)"),
         _left_out(total["special_skipped"], "special file", "skipped"),
         _left_out(total["empty_directories_skipped"], "empty directory", "not kept by the target", "empty directories"),

@@ -1,36 +1,26 @@
-"""`cp` and `mv`: files and trees, between any two stores."""
+"""`cp`, `mv` and `sync`: files and trees, between any two stores."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Final, cast
 
 import typer
 
-from entrepot.cli.failures import DONE, FAILED, WRONG_USE, WrongUse, failure_of
-from entrepot.cli.files import DryRun, stream_out
+from entrepot.cli.failures import WrongUse
+from entrepot.cli.files import DryRun
+from entrepot.cli.filtering import Filtering, filters_of
 from entrepot.cli.options import chosen, parsed_bytes, parsed_count
-from entrepot.cli.renames import renamed
-from entrepot.cli.render import read_standard_input, standard_input_is_terminal
-from entrepot.cli.session import STREAM, Place, Session, joined
-from entrepot.cli.stats import StatsInterval, parsed_interval, told
-from entrepot.cli.summary import combined, summary_line
-from entrepot.copies import landing_name
-from entrepot.errors import IsADirectory, StoreError
-from entrepot.models import MIB, WriteOptions
-from entrepot.paths import scheme_of
+from entrepot.cli.session import STREAM, Session
+from entrepot.cli.stats import StatsInterval, parsed_interval
+from entrepot.cli.streams import copy_stream
+from entrepot.cli.transferring import Transfer
+from entrepot.models import MIB
 from entrepot.transfer.compare import Comparison
-from entrepot.transfer.engine import copy_between
-from entrepot.transfer.events import Event, Failed, StepPlanned, Stopped
-from entrepot.transfer.meter import Meter
-from entrepot.transfer.plan import CopyOptions, Durability, Links, MakeDirectories, MakeLink, MoveInParts, RemoveFiles
-from entrepot.transfer.report import CopyReport
+from entrepot.transfer.plan import CopyOptions, Durability, Links, Mirror
 
 TRANSFER_PANEL: Final = "How to copy"
-_CHUNK_BYTES: Final = MIB
 _DURABILITIES: Final = ("full", "batch", "none")
 
 Sources = Annotated[list[str] | None, typer.Argument(metavar="SRC", hidden=True)]
@@ -40,7 +30,21 @@ Into = Annotated[
     typer.Option("--into", metavar="DIR", help="Put each source below DIR by its name; every argument is a source."),
 ]
 NoOverwrite = Annotated[
-    bool, typer.Option("--no-overwrite", help="Leave targets that exist as they are.", rich_help_panel=TRANSFER_PANEL)
+    bool,
+    typer.Option(
+        "--no-overwrite",
+        help="Leave targets that exist as they are: --compare skip-existing.",
+        rich_help_panel=TRANSFER_PANEL,
+    ),
+]
+Compare = Annotated[
+    str | None,
+    typer.Option(
+        "--compare",
+        metavar="|".join(Comparison),
+        help="When a file whose target exists is copied over it (docs/copy.md has the table).",
+        rich_help_panel=TRANSFER_PANEL,
+    ),
 ]
 
 NoVerify = Annotated[
@@ -81,11 +85,13 @@ class Effort:
 async def cp(
     session: Session,
     *,
+    ctx: typer.Context,
     sources: Sources = None,
     target: Target,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Copy directories with all below.")] = False,
     into: Into = None,
     dry_run: DryRun = False,
+    compare: Compare = None,
     no_overwrite: NoOverwrite = False,
     links: Annotated[
         str,
@@ -108,6 +114,7 @@ async def cp(
     no_verify: NoVerify = False,
     stats_interval: StatsInterval = None,
     effort: Effort,
+    filtering: Filtering,
 ) -> int:
     r"""Copy files, and directories with -r, between any two places.
 
@@ -123,8 +130,8 @@ async def cp(
     look; nothing is ever partly visible.
 
     --json: one object: ok, files, bytes, skipped, failed (source, target, error, reason), directories,
-    empty_directories_skipped, links, links_skipped, special_skipped, removed, verified (by what: how many files),
-    unverified, unverified_files, seconds, dry_run, sources, target.
+    empty_directories_skipped, links, links_skipped, special_skipped, removed, excluded, deleted, not_deleted, verified
+    (by what: how many files), unverified, unverified_files, seconds, dry_run, sources, target.
     """
     chosen("--links", links, ("skip", "follow", "preserve"))
     chosen("--durability", durability, _DURABILITIES)
@@ -132,7 +139,8 @@ async def cp(
     options = effort.over(
         CopyOptions(
             recursive=recursive,
-            compare=Comparison.SKIP_EXISTING if no_overwrite else Comparison.ALWAYS,
+            compare=_comparison(compare, no_overwrite=no_overwrite),
+            filters=await filters_of(filtering, ctx),
             dry_run=dry_run,
             verify=not no_verify,
             durability=cast("Durability", durability),
@@ -142,21 +150,24 @@ async def cp(
     sources, target = _sources_and_target([*(sources or []), target], into)
     await session.expect_connection([*sources, target])
     if STREAM in sources or target == STREAM:
-        return await _stream(session, sources, target, into=into, options=options)
-    return await _Transfer(session, options, "copy", "copied", interval_s).run(sources, target, into=into)
+        return await copy_stream(session, sources, target, into=into, options=options)
+    return await Transfer(session, options, "copy", "copied", interval_s).run(sources, target, into=into)
 
 
 async def mv(
     session: Session,
     *,
+    ctx: typer.Context,
     sources: Sources = None,
     target: Target,
     into: Into = None,
     dry_run: DryRun = False,
+    compare: Compare = None,
     no_overwrite: NoOverwrite = False,
     no_verify: NoVerify = False,
     stats_interval: StatsInterval = None,
     effort: Effort,
+    filtering: Filtering,
 ) -> int:
     """Move files and directories between any two places.
 
@@ -171,7 +182,8 @@ async def mv(
     options = effort.over(
         CopyOptions(
             recursive=True,
-            compare=Comparison.SKIP_EXISTING if no_overwrite else Comparison.ALWAYS,
+            compare=_comparison(compare, no_overwrite=no_overwrite),
+            filters=await filters_of(filtering, ctx),
             dry_run=dry_run,
             verify=not no_verify,
             durability="batch",
@@ -182,7 +194,95 @@ async def mv(
     await session.expect_connection([*sources, target])
     if STREAM in (*sources, target):
         raise WrongUse("a stream cannot be moved; use cp")
-    return await _Transfer(session, options, "move", "moved", interval_s).run(sources, target, into=into)
+    return await Transfer(session, options, "move", "moved", interval_s).run(sources, target, into=into)
+
+
+async def sync(
+    session: Session,
+    *,
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="SRC", hidden=True)],
+    target: Target,
+    delete: Annotated[
+        bool,
+        typer.Option("--delete", help="Then delete what only DST has.", rich_help_panel=TRANSFER_PANEL),
+    ] = False,
+    max_delete: Annotated[
+        str | None,
+        typer.Option(
+            "--max-delete",
+            metavar="N",
+            help="Delete nothing where more than N files would go.",
+            rich_help_panel=TRANSFER_PANEL,
+        ),
+    ] = None,
+    backup_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--backup-dir",
+            metavar="DIR",
+            help="Keep what is deleted or written over below DIR, in the store of DST.",
+            rich_help_panel=TRANSFER_PANEL,
+        ),
+    ] = None,
+    dry_run: DryRun = False,
+    compare: Compare = None,
+    no_verify: NoVerify = False,
+    stats_interval: StatsInterval = None,
+    effort: Effort,
+    filtering: Filtering,
+) -> int:
+    r"""Make the directory DST like the directory SRC: copy what is different, and with --delete remove what is more.
+
+    \b
+    Different is what has another size, another checksum where both sides tell one, or another time where both keep
+    the file's own; see docs/copy.md for the table, and --compare for other ways.
+
+    Nothing is deleted before everything was copied, nor when anything failed. Files that the filters leave out are as
+    if they were not there, on either side. A source without any file empties its target only with --max-delete.
+
+    --json: as `cp`; deleted counts what only the target had, not_deleted what stayed because something failed.
+    """
+    interval_s = parsed_interval(stats_interval)
+    most = parsed_count("--max-delete", max_delete, least=0)
+    if not delete and (most is not None or backup_dir is not None):
+        raise WrongUse("--max-delete and --backup-dir go with --delete")
+    await session.expect_connection([source, target])
+    if STREAM in (source, target):
+        raise WrongUse("a stream is no directory; use cp")
+    options = effort.over(
+        CopyOptions(
+            recursive=True,
+            compare=_comparison(compare, otherwise=Comparison.DIFFERENT),
+            filters=await filters_of(filtering, ctx),
+            mirror=Mirror(delete, most, await _backup_path(session, target, backup_dir)),
+            dry_run=dry_run,
+            verify=not no_verify,
+        )
+    )
+    return await Transfer(session, options, "copy", "copied", interval_s).run([source], target, into=None)
+
+
+async def _backup_path(session: Session, target: str, backup_dir: str | None) -> str | None:
+    """The path of the backup directory in the target's store. Raises WrongUse for one elsewhere."""
+    if backup_dir is None:
+        return None
+    there, kept = await session.place(target), await session.place(backup_dir)
+    root = there.store.path.rstrip("/") + "/"
+    if not f"{kept.uri}/".startswith(root) or kept.uri == there.uri:
+        raise WrongUse(f"--backup-dir {backup_dir}: give a directory in the store of the target", target)
+    return kept.uri[len(root) :]
+
+
+def _comparison(
+    given: str | None, *, no_overwrite: bool = False, otherwise: Comparison = Comparison.ALWAYS
+) -> Comparison:
+    if given is not None and no_overwrite:
+        raise WrongUse("--no-overwrite is a comparison, too; give one of both")
+    if no_overwrite:
+        return Comparison.SKIP_EXISTING
+    name = chosen("--compare", given, list(Comparison))
+    return Comparison(name) if name is not None else otherwise
 
 
 def _sources_and_target(places: Sequence[str], into: str | None) -> tuple[list[str], str]:
@@ -194,204 +294,3 @@ def _sources_and_target(places: Sequence[str], into: str | None) -> tuple[list[s
     if len(sources) > 1:
         raise WrongUse("several sources need a directory to land in; write --into DIR in place of the last", target)
     return sources, target
-
-
-class _Transfer:
-    """The copies of one command line, one source after another, with one progress and one report."""
-
-    def __init__(self, session: Session, options: CopyOptions, verb: str, done: str, interval_s: float | None) -> None:
-        self._session, self._options, self._interval_s = session, options, interval_s
-        self._verb, self._done = verb, done
-        self._reports: list[CopyReport] = []
-        self._draw: Callable[[Event], None] | None = None
-
-    async def run(self, sources: Sequence[str], target: str, *, into: str | None) -> int:
-        session = self._session
-        pairs = [(source, _below(target, source) if into is not None else target) for source in sources]
-        _refuse_twins(pairs)
-        with self._progress() as next_copy:
-            for at, (source, its_target) in enumerate(pairs, 1):
-                next_copy()
-                try:
-                    await self._copy(source, its_target)
-                except (StoreError, WrongUse) as error:
-                    session.report(error, source if scheme_of(source) else its_target)
-                    if session.give_up(error, pairs[at:]):
-                        break
-                await session.output.drain()
-        total = combined(self._reports)
-        total["ok"] = total["ok"] and not session.failures
-        if session.output.as_json:
-            session.output.value({**total, "sources": [*sources], "target": target})
-        elif not session.failures or total["files"] or total["skipped"] or total["failed"]:
-            session.output.line(summary_line(total, self._verb, self._done))
-        if any(failure.exit_code == WRONG_USE for failure in session.failures):
-            return WRONG_USE
-        return DONE if total["ok"] else FAILED
-
-    async def _copy(self, source: str, target: str) -> None:
-        session = self._session
-        here, there = await session.place(source, in_parent=self._options.delete_source), await session.place(target)
-        if self._options.delete_source and (report := await renamed(here, there, self._options)) is not None:
-            self._reports.append(report)
-            return
-        try:
-            report = await copy_between(
-                here.store,
-                here.path,
-                there.store,
-                there.path,
-                options=self._options,
-                on_event=self._on_event(here, there),
-            )
-        except IsADirectory as error:
-            if error.uri == here.uri:
-                raise WrongUse(f"this is a directory; add -r to {self._verb} what is in it", source) from error
-            raise WrongUse("a file needs a name in this place; add one, or put --into before it", target) from error
-        self._reports.append(report)
-
-    def _on_event(self, here: Place, there: Place) -> Callable[[Event], None]:
-        def note(event: Event) -> None:
-            if isinstance(event, Failed):
-                self._item_failed(event)
-            elif isinstance(event, Stopped):
-                self._reports.append(event.report)
-            elif isinstance(event, StepPlanned):
-                self._show_step(event, here, there)
-            if self._draw is not None:
-                self._draw(event)
-
-        return note
-
-    def _item_failed(self, event: Failed) -> None:
-        item = event.item
-        failure = replace(failure_of(item.error), address=item.source)
-        if isinstance(item.error, IsADirectory):
-            message = f"a directory is at the target {item.target}; --into puts a file below it by its name"
-            failure = replace(failure, message=message)
-        self._session.output.failure(failure, self._session.command)
-
-    def _show_step(self, event: StepPlanned, here: Place, there: Place) -> None:
-        """What a dry run would do, one line a file or directory."""
-        output, step = self._session.output, event.step
-        if isinstance(step, MakeDirectories):
-            for path in step.paths:
-                uri = _uri(there, path)
-                if output.as_json:
-                    output.value({"directory": uri})
-                else:
-                    output.line(f"would make {_shown(there, uri)}/")
-            return
-        if isinstance(step, MakeLink):
-            link, uri = step.file.source, _uri(there, step.file.target)
-            if output.as_json:
-                output.value({"source": link.uri, "target": uri, "link": link.link_target})
-            else:
-                output.line(f"would link {_shown(there, uri)} -> {link.link_target}")
-            return
-        if isinstance(step, RemoveFiles):
-            for path in step.paths:
-                uri = _uri(there, path)
-                if output.as_json:
-                    output.value({"delete": uri})
-                else:
-                    output.line(f"would delete {_shown(there, uri)}")
-            return
-        for file in (step.file,) if isinstance(step, MoveInParts) else step.files:
-            uri = _uri(there, file.target)
-            if output.as_json:
-                output.value({"source": file.source.uri, "target": uri, "size_bytes": file.source.size_bytes})
-            else:
-                shown = f"{_shown(here, file.source.uri)} -> {_shown(there, uri)}"
-                output.line(f"would {self._verb} {shown}")
-
-    @contextmanager
-    def _progress(self) -> Iterator[Callable[[], None]]:
-        """Draw on a terminal, or tell now and then, while the block lasts; what it gives is called before each copy."""
-        drawn_here = self._session.output.draws_progress
-        if self._options.dry_run or (not drawn_here and self._interval_s is None):
-            yield lambda: None
-            return
-        if not drawn_here and self._interval_s is not None:
-            meter = Meter()
-            self._draw = meter.take
-            with told(self._session.command, self._session.output, meter, self._interval_s):
-                yield meter.next_copy
-            return
-        from entrepot.cli.bars import drawn
-
-        with drawn(self._verb, self._session.output) as bars:
-            self._draw = bars.on_event
-            yield bars.next_copy
-
-
-def _uri(place: Place, path: str) -> str:
-    """The full address of a path of the place's store."""
-    return f"{place.store.path.rstrip('/')}/{path}" if path else place.store.path
-
-
-def _shown(place: Place, uri: str) -> str:
-    """An address below the place, in the form that was typed; what a link led to outside of it, as it is."""
-    if not uri.startswith(place.uri):
-        return uri
-    relative = place.relative(uri)
-    return place.child(relative) if relative else place.shown
-
-
-def _below(directory: str, source: str) -> str:
-    """Where a source lands with `--into`: below the directory, by its own name. Raises WrongUse where it has none."""
-    name = landing_name(source)
-    if not name:
-        raise WrongUse("a whole store has no name to land by; give a target in place of --into", source)
-    return joined(directory, name)
-
-
-def _refuse_twins(pairs: Iterable[tuple[str, str]]) -> None:
-    """Two sources of one name would overwrite each other."""
-    seen: dict[str, str] = {}
-    for source, target in pairs:
-        if target in seen:
-            raise WrongUse(f"it would land where {seen[target]} lands, at {target}; copy them one by one", source)
-        seen[target] = source
-
-
-async def _stream(
-    session: Session, sources: Sequence[str], target: str, *, into: str | None, options: CopyOptions
-) -> int:
-    """`cp - DST` and `cp FILE -`."""
-    if len(sources) != 1 or into is not None or sources == [target]:
-        raise WrongUse("a stream is copied alone: cp - DST, or cp FILE -")
-    if sources[0] != STREAM:
-        if options.dry_run:
-            raise WrongUse("--dry-run: writing to standard output changes nothing; leave it out")
-        await stream_out(session, await session.place(sources[0]))
-        return DONE
-    place = await session.place(target)
-    if not place.path or (place.store.is_local and await place.store.isdir(place.path)):
-        raise WrongUse("a stream needs a name in this place; add one", target)
-    if options.dry_run:
-        session.output.line(f"would copy standard input -> {target}")
-        return DONE
-    if standard_input_is_terminal():
-        session.output.note(f"cp: reading from the terminal until Ctrl-D, into {target}")
-    began = time.monotonic()
-    size_bytes = await _store_standard_input(place, options)
-    report = CopyReport(files=1, bytes=size_bytes, unverified_files=0, seconds=time.monotonic() - began)
-    total = combined([report])
-    if session.output.as_json:
-        session.output.value({**total, "sources": [STREAM], "target": target})
-    else:
-        session.output.line(summary_line(total, "copy", "copied"))
-    return DONE
-
-
-async def _store_standard_input(place: Place, options: CopyOptions) -> int:
-    """Stream it into one file, which is published only when the input has ended; returns its size."""
-    size_bytes = 0
-    durability = options.durability
-    async with place.store.open(
-        place.path, "wb" if options.overwrites else "xb", options=WriteOptions(durability=durability)
-    ) as file:
-        while chunk := await read_standard_input(_CHUNK_BYTES):
-            size_bytes += await file.write(chunk)
-    return size_bytes
