@@ -16,9 +16,20 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from entrepot.blocking import SyncArtifactStore
-    from entrepot.components import StackComponent, StackComponentType
+    from entrepot.components import StackComponent
     from entrepot.contract import BaseArtifactStore
-    from entrepot.copies import check, check_sync, copy, copy_sync, mirror, mirror_sync, move, move_sync
+    from entrepot.copies import (
+        check,
+        check_sync,
+        copy,
+        copy_sync,
+        mirror,
+        mirror_sync,
+        move,
+        move_sync,
+        plan_copy,
+        plan_copy_sync,
+    )
     from entrepot.errors import NotFound, StoreError
     from entrepot.filesystem import FileSystemArtifactStore
     from entrepot.flavors.azure.store import AzureArtifactStore
@@ -26,7 +37,7 @@ if TYPE_CHECKING:
     from entrepot.flavors.local import LocalArtifactStore
     from entrepot.flavors.memory import MemoryArtifactStore
     from entrepot.flavors.s3.store import S3ArtifactStore
-    from entrepot.models import ByteRange, Capabilities, FileStat, Limits, WriteOptions
+    from entrepot.models import Capabilities, FileStat, Limits, WriteOptions
     from entrepot.stores import open_store, open_store_sync
     from entrepot.transfer.engine import CopyReport
     from entrepot.transfer.filters import Filters
@@ -34,7 +45,6 @@ if TYPE_CHECKING:
 _HOMES = {
     "AzureArtifactStore": "entrepot.flavors.azure.store",
     "BaseArtifactStore": "entrepot.contract",
-    "ByteRange": "entrepot.models",
     "Capabilities": "entrepot.models",
     "CopyReport": "entrepot.transfer.engine",
     "FileStat": "entrepot.models",
@@ -47,7 +57,6 @@ _HOMES = {
     "NotFound": "entrepot.errors",
     "S3ArtifactStore": "entrepot.flavors.s3.store",
     "StackComponent": "entrepot.components",
-    "StackComponentType": "entrepot.components",
     "StoreError": "entrepot.errors",
     "SyncArtifactStore": "entrepot.blocking",
     "WriteOptions": "entrepot.models",
@@ -61,12 +70,13 @@ _HOMES = {
     "move_sync": "entrepot.copies",
     "open_store": "entrepot.stores",
     "open_store_sync": "entrepot.stores",
+    "plan_copy": "entrepot.copies",
+    "plan_copy_sync": "entrepot.copies",
 }
 
 __all__ = [
     "AzureArtifactStore",
     "BaseArtifactStore",
-    "ByteRange",
     "Capabilities",
     "CopyReport",
     "FileStat",
@@ -79,7 +89,6 @@ __all__ = [
     "NotFound",
     "S3ArtifactStore",
     "StackComponent",
-    "StackComponentType",
     "StoreError",
     "SyncArtifactStore",
     "WriteOptions",
@@ -94,6 +103,8 @@ __all__ = [
     "move_sync",
     "open_store",
     "open_store_sync",
+    "plan_copy",
+    "plan_copy_sync",
 ]
 
 

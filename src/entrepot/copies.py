@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from entrepot.transfer.events import Event
     from entrepot.transfer.filters import Filters
     from entrepot.transfer.plan import Durability, Links
+    from entrepot.transfer.plans import CopyPlan
 
 Compare: TypeAlias = Literal["always", "skip-existing", "newer", "size", "checksum", "different", "error"]
 
@@ -64,7 +65,7 @@ class CopySettings(TypedDict, total=False):
 
 
 async def copy(
-    src: Address | Sequence[Address],
+    src: Address | Sequence[Address] | CopyPlan,
     dst: Address | None = None,
     *,
     into: Address | None = None,
@@ -78,7 +79,8 @@ async def copy(
     What lands where: the contents of a directory land below `dst` (`src/x` → `dst/x`); a file's copy is `dst` itself.
     Trailing slashes, and what exists at `dst`, change nothing. `into` is a directory: sources land below it by their
     names; several sources need it, and so does a file whose target has no name of its own (a bucket).
-    settings: see `CopySettings`.
+    settings: see `CopySettings`. A plan (`plan_copy`) has source and target in it, and is given alone; of the settings
+    it takes those that say how much a run may use, who listens, and the configurations.
 
     Failures of single items are in the report, which is not `ok` then, and the copy goes on. Nothing of a failed or
     cancelled item is visible or left at the target. Several sources are copied one after another.
@@ -87,6 +89,10 @@ async def copy(
     Raises: NotFound; IsADirectory; InvalidPath (a target inside its own source); ConfigurationError; and what every
     further item would meet, too: missing credentials, a missing bucket, an unreachable endpoint, a full disk.
     """
+    from entrepot.transfer.plans import CopyPlan
+
+    if isinstance(src, CopyPlan):
+        return await _run_plan(src, settings)
     return await _run(src, dst, into, settings)
 
 
@@ -169,6 +175,74 @@ async def check(
 
 
 check_sync = blocking_function(check, name="check_sync")
+
+
+async def plan_copy(
+    src: Address,
+    dst: Address,
+    *,
+    mirrors: bool = False,
+    max_delete: int | None = None,
+    **settings: Unpack[CopySettings],
+) -> CopyPlan:
+    """What a copy would do, as a value: printed, written to a file, split into shards, run by `copy(plan)`.
+
+        plan = await plan_copy("s3://bucket/data", "/data", compare="different")
+        print(plan.totals)
+        report = await copy(plan)
+
+    mirrors: also delete what only the target has, as `mirror(delete=True)` does. src, dst: addresses as text, so that
+    the plan can be run elsewhere. Nothing is changed. Requests: the listings, and looks that a comparison needs.
+    Raises: as `copy`; ConfigurationError for an address that is an open store.
+    """
+    from entrepot.transfer.engine import plan_between
+    from entrepot.transfer.plan import Mirror
+
+    if isinstance(src, tuple) or isinstance(dst, tuple):
+        raise ConfigurationError("a plan names its places: give addresses, not open stores", operation="plan")
+    if mirrors:
+        settings.setdefault("compare", "different")
+    options = copy_options(settings, mirror=Mirror(most=max_delete) if mirrors else None)
+    async with AsyncExitStack() as stack:
+        opened = Opened(stack)
+        store, path = await opened.locate(src, settings.get("src_config") or {})
+        sink, sink_path = await opened.locate(dst, settings.get("dst_config") or {})
+        named = (_absolute(src), _absolute(dst))
+        return await plan_between(store, path, sink, sink_path, addresses=named, options=options)
+
+
+async def _run_plan(plan: CopyPlan, settings: CopySettings) -> CopyReport:
+    from entrepot.transfer.engine import copy_between
+
+    given = set(settings) - {"concurrency", "memory_bytes", *_OF_STORES}
+    if given:
+        raise ConfigurationError(f"the plan has decided already: {', '.join(sorted(given))}", operation="copy")
+    options = replace(
+        plan.options,
+        concurrency=settings.get("concurrency", plan.options.concurrency),
+        memory_bytes=settings.get("memory_bytes", plan.options.memory_bytes),
+    )
+    if plan.shard is not None:
+        options = replace(options, mirror=None)
+    async with AsyncExitStack() as stack:
+        opened = Opened(stack)
+        store, path = await opened.locate(plan.source, settings.get("src_config") or {})
+        sink, sink_path = await opened.locate(plan.target, settings.get("dst_config") or {})
+        return await copy_between(
+            store, path, sink, sink_path, options=options, plan=plan, on_event=settings.get("on_event")
+        )
+
+
+def _absolute(address: Address) -> str:
+    """An address that says the same in another directory."""
+    assert not isinstance(address, tuple)
+    text = address_text(address)
+    if isinstance(address, os.PathLike) or (scheme_of(text) is None and configured(text) is None):
+        return os.path.abspath(text)
+    return text
+
+
+plan_copy_sync = blocking_function(plan_copy, name="plan_copy_sync")
 copy_sync = blocking_function(copy, name="copy_sync")
 move_sync = blocking_function(move, name="move_sync")
 mirror_sync = blocking_function(mirror, name="mirror_sync")

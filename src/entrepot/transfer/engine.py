@@ -44,6 +44,7 @@ from entrepot.transfer.plan import (
     Rules,
     Step,
 )
+from entrepot.transfer.plans import CopyPlan, PlanWriter
 from entrepot.transfer.ports import LinkedSink, LinkedSource, Sink, Source
 from entrepot.transfer.removal import remove_directories, remove_source
 from entrepot.transfer.report import CopyReport, FailedItem, Ledger
@@ -67,6 +68,7 @@ async def copy_between(
     sink_path: str,
     *,
     options: CopyOptions,
+    plan: CopyPlan | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> CopyReport:
     """Copy a file, or what is in a directory: `source_path/x` becomes `sink_path/x`; a file becomes `sink_path`.
@@ -78,6 +80,8 @@ async def copy_between(
     is copied; a look at a file more is spent only where that may change the decision. skip-existing and error: where
     the service decides exclusive creation, it does so for each file, and no target is listed; elsewhere a file that
     another writer makes meanwhile is overwritten.
+    plan: what was decided before (`plan_between`); then nothing is listed. A source that is another one since is a
+    failure of its own.
     options.mirror: after everything was copied and nothing failed, what only the target has is deleted.
     delete_source: each file goes once its copy is durable and verified and the source is still what was copied; its
     directories go when nothing is left in them. What no checksum vouches for on its way over a network is copied,
@@ -101,11 +105,30 @@ async def copy_between(
         rules, exclusive = await rules_of(source, sink, found, target, options)
         with process_budget().share(options.memory_bytes) as memory:
             copy = _Copy(source, sink, rules, options, memory=memory, exclusive=exclusive, ledger=ledger, emit=emit)
-            await copy.run(found, source_path)
+            await copy.run(found, source_path, plan)
     except StoreError as error:
         emit(Stopped(error, ledger.report(time.monotonic() - began, dry_run=options.dry_run)))
         raise
     return ledger.report(time.monotonic() - began, dry_run=options.dry_run)
+
+
+async def plan_between(
+    source: Source, source_path: str, sink: Sink, sink_path: str, *, addresses: tuple[str, str], options: CopyOptions
+) -> CopyPlan:
+    """What `copy_between` would do, as a value that is run later by giving it back. Memory: does not grow with it.
+
+    addresses: of source and target, as the plan is to name them. Requests: those of the listings and looks.
+    Raises: as `copy_between`; the first failure of an item, as a plan is of a whole tree or of nothing.
+    """
+    found = await source.stat(source_path)
+    target = sink_path.removesuffix("/")
+    writer = PlanWriter(*addresses, found.uri, target, tree=found.is_dir, options=options)
+    report = await copy_between(
+        source, source_path, sink, sink_path, options=replace(options, dry_run=True), on_event=writer.take
+    )
+    if report.failed:
+        raise report.failed[0].error
+    return writer.finish(skipped=report.skipped, excluded=report.excluded, local=(source.is_local, sink.is_local))
 
 
 def _ignore(_event: Event) -> None:
@@ -167,14 +190,14 @@ class _Copy:
         self._examiner = Examiner(self._route, options.compare, time_travels=self._time_travels)
         self._told_files = 0
 
-    async def run(self, found: FileStat, source_path: str) -> None:
+    async def run(self, found: FileStat, source_path: str, plan: CopyPlan | None) -> None:
         """All of it; every task has ended when this returns or raises."""
         failed: BaseException | None = None
         try:
             async with anyio.create_task_group() as tasks:
                 for _ in range(self._workers):
                     tasks.start_soon(self._work)
-                await self._scan(found, source_path)
+                await (self._scan(found, source_path) if plan is None else self._follow(plan))
                 self._backlog.scan_ended()
         except BaseExceptionGroup as group:
             failed = first_error(group)
@@ -208,6 +231,22 @@ class _Copy:
         await self._admit(planner.rest())
         if found.is_dir:
             await self._plan_directories()
+        self._emit(Planned(planner.files, planner.size_bytes, complete=True))
+
+    async def _follow(self, plan: CopyPlan) -> None:
+        """What was planned, in place of a scan."""
+        planner, directories = self._planner, list[str]()
+        for entry in plan.entries(planner.target_root):
+            if entry.file is not None:
+                if self._mirrored is not None:
+                    self._mirrored.source_files += 1
+                await self._go_on(planner.add(entry.file))
+            elif entry.directory is not None:
+                directories.append(entry.directory)
+            elif entry.deletion is not None and self._mirrored is not None:
+                self._mirrored.add_file(entry.deletion)
+        await self._admit(planner.rest())
+        await self._make_these(directories)
         self._emit(Planned(planner.files, planner.size_bytes, complete=True))
 
     async def _take(self, one: Candidate) -> None:
@@ -313,7 +352,9 @@ class _Copy:
             self._emit(Planned(self._planner.files, self._planner.size_bytes, complete=False))
 
     async def _plan_directories(self) -> None:
-        empty = list(self._planner.empty_directories())
+        await self._make_these(list(self._planner.empty_directories()))
+
+    async def _make_these(self, empty: list[str]) -> None:
         if not empty:
             return
         if not (await self._sink.probe_capabilities()).empty_directories:

@@ -55,6 +55,10 @@ class Mirrored:
             self._files.append(self._below + relative)
         self._emptied.add(relative if entry.is_dir else relative[: max(0, relative.rfind("/"))])
 
+    def add_file(self, path: str) -> None:
+        """Take note of a file that a plan deletes. path: in the target store."""
+        self._files.append(path)
+
     def _settle(self, following: str) -> None:
         """Of the directories since the last path that is kept, those that hold neither it nor the following one."""
         for directory in self._emptied:
