@@ -207,7 +207,7 @@ async def plan_copy(
         opened = Opened(stack)
         store, path = await opened.locate(src, settings.get("src_config") or {})
         sink, sink_path = await opened.locate(dst, settings.get("dst_config") or {})
-        named = (_absolute(src), _absolute(dst))
+        named = (absolute(src), absolute(dst))
         return await plan_between(store, path, sink, sink_path, addresses=named, options=options)
 
 
@@ -233,7 +233,7 @@ async def _run_plan(plan: CopyPlan, settings: CopySettings) -> CopyReport:
         )
 
 
-def _absolute(address: Address) -> str:
+def absolute(address: Address) -> str:
     """An address that says the same in another directory."""
     assert not isinstance(address, tuple)
     text = address_text(address)

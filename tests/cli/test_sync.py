@@ -110,3 +110,20 @@ def test_a_check_as_json(run: Run, own_directories: Path) -> None:
 def test_wrong_use_is_told(run: Run, own_directories: Path, arguments: tuple[str, ...]) -> None:
     make_tree(own_directories / "src", files=1)
     assert run(*arguments).code == 2
+
+
+def test_a_copy_is_planned_shown_and_run_in_shards(run: Run, own_directories: Path) -> None:
+    tree = make_tree(own_directories / "src", files=8, large_bytes=20 << 20)
+    planned = run("sync", "src", "default:dst", "--delete", "--plan-out", "plan.jsonl")
+    assert (planned.code, planned.stderr) == (0, "")
+    assert "run it with `entrepot plan run plan.jsonl`" in planned.stdout
+    assert run("ls", "default:").lines == []
+    shown = run("plan", "show", "plan.jsonl", "--entries")
+    assert sum(line.startswith("copy ") for line in shown.lines) == len(tree_hashes(tree))
+    for part in ("1/2", "2/2"):
+        assert run("plan", "run", "plan.jsonl", "--shard", part).code == 0
+    assert run("check", "src", "default:dst").code == 0
+    assert run("plan", "run", "plan.jsonl").code == 0
+    assert run("plan", "run", "plan.jsonl", "--shard", "3/2").code == 2
+    assert run("plan", "run", "none").code == 2
+    assert run("cp", "-r", "src", "src", "--into", "all", "--plan-out", "x").code == 2

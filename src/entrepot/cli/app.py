@@ -21,6 +21,8 @@ _HOMES: Final = {
     "mv": "transfers:mv",
     "sync": "transfers:sync",
     "check": "checks:check",
+    "plan show": "plans:show",
+    "plan run": "plans:run",
     "rm": "files:rm",
     "ls": "listings:ls",
     "tree": "listings:tree",
@@ -41,6 +43,7 @@ _HOMES: Final = {
 """Where each command lives, by its words; a command line that names one imports only that module."""
 
 _GROUPS: Final = {
+    "plan": "Copies that were planned before: `cp --plan-out` and `sync --plan-out` write plans.",
     "artifact-store": "Artifact stores, and the flavors that there are of them.",
     "artifact-store flavor": "The kinds of artifact store: those that come with entrepot, and your own.",
 }

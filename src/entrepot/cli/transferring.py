@@ -19,15 +19,26 @@ from entrepot.transfer.engine import copy_between
 from entrepot.transfer.events import Event, Failed, StepPlanned, Stopped
 from entrepot.transfer.meter import Meter
 from entrepot.transfer.plan import CopyOptions
+from entrepot.transfer.plans import CopyPlan
 from entrepot.transfer.report import CopyReport
 
 
 class Transfer:
     """The copies of one command line, one source after another, with one progress and one report."""
 
-    def __init__(self, session: Session, options: CopyOptions, verb: str, done: str, interval_s: float | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        options: CopyOptions,
+        verb: str,
+        done: str,
+        interval_s: float | None,
+        *,
+        plan: CopyPlan | None = None,
+    ) -> None:
         self._session, self._options, self._interval_s = session, options, interval_s
         self._verb, self._done = verb, done
+        self._plan = plan
         self._reports: list[CopyReport] = []
         self._draw: Callable[[Event], None] | None = None
 
@@ -68,6 +79,7 @@ class Transfer:
                 there.store,
                 there.path,
                 options=self._options,
+                plan=self._plan,
                 on_event=self._on_event(here, there),
             )
         except IsADirectory as error:

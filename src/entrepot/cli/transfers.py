@@ -12,6 +12,7 @@ from entrepot.cli.failures import WrongUse
 from entrepot.cli.files import DryRun
 from entrepot.cli.filtering import Filtering, filters_of
 from entrepot.cli.options import chosen, parsed_bytes, parsed_count
+from entrepot.cli.plans import write_plan
 from entrepot.cli.session import STREAM, Session
 from entrepot.cli.stats import StatsInterval, parsed_interval
 from entrepot.cli.streams import copy_stream
@@ -34,6 +35,15 @@ NoOverwrite = Annotated[
     typer.Option(
         "--no-overwrite",
         help="Leave targets that exist as they are: --compare skip-existing.",
+        rich_help_panel=TRANSFER_PANEL,
+    ),
+]
+PlanOut = Annotated[
+    str | None,
+    typer.Option(
+        "--plan-out",
+        metavar="FILE",
+        help="Copy nothing, and write what would be done, for `entrepot plan run`.",
         rich_help_panel=TRANSFER_PANEL,
     ),
 ]
@@ -91,6 +101,7 @@ async def cp(
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Copy directories with all below.")] = False,
     into: Into = None,
     dry_run: DryRun = False,
+    plan_out: PlanOut = None,
     compare: Compare = None,
     no_overwrite: NoOverwrite = False,
     links: Annotated[
@@ -151,6 +162,10 @@ async def cp(
     await session.expect_connection([*sources, target])
     if STREAM in sources or target == STREAM:
         return await copy_stream(session, sources, target, into=into, options=options)
+    if plan_out is not None:
+        if len(sources) != 1 or into is not None:
+            raise WrongUse("--plan-out: a plan is of one source and one target")
+        return await write_plan(session, sources[0], target, plan_out, options)
     return await Transfer(session, options, "copy", "copied", interval_s).run(sources, target, into=into)
 
 
@@ -226,6 +241,7 @@ async def sync(
         ),
     ] = None,
     dry_run: DryRun = False,
+    plan_out: PlanOut = None,
     compare: Compare = None,
     no_verify: NoVerify = False,
     stats_interval: StatsInterval = None,
@@ -260,6 +276,8 @@ async def sync(
             verify=not no_verify,
         )
     )
+    if plan_out is not None:
+        return await write_plan(session, source, target, plan_out, options)
     return await Transfer(session, options, "copy", "copied", interval_s).run([source], target, into=None)
 
 
