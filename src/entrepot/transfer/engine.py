@@ -61,6 +61,7 @@ from entrepot.transfer.removal import remove_directories, remove_source
 from entrepot.transfer.report import CopyReport, FailedItem, Ledger
 from entrepot.transfer.schedule import LARGE_AT_ONCE, Backlog, WriteWhole, first_error
 from entrepot.transfer.verify import SIZE, Verdict, chain, require_equal, require_size, require_written, strongest
+from entrepot.transfer.watch import watched
 from entrepot.transfer.whole import Carried
 
 __all__ = ["CopyOptions", "CopyReport", "FailedItem", "copy_between"]
@@ -85,6 +86,7 @@ _TELL_EVERY_S = 0.05
 _DIRECTORIES_A_STEP = 16
 
 
+@watched
 async def copy_between(
     source: Source,
     source_path: str,
