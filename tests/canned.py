@@ -34,6 +34,7 @@ class CannedResponse(Response):
 
     async def read(self, limit: int | None = None) -> bytes:
         body = self._taken()
+        self.received = len(body)
         if limit is not None and len(body) > limit:
             raise BadResponse("too long")
         return body

@@ -36,7 +36,7 @@ from scripted import ScriptedClient, failing, store_over
 
 pytestmark = pytest.mark.anyio
 
-FILES = ["write", "read", "stat", "overwrite", "capabilities", "exclusive create", "metadata", "delete"]
+FILES = ["write", "read", "stat", "overwrite", "delete", "capabilities", "exclusive create", "metadata"]
 SERVICE = ["configuration", "reachable", "clock", "credentials", "container", "list", *FILES, "multipart", "uploads"]
 REFUSED = PermissionDenied("the credentials may not do this; check the policies of user and bucket")
 
@@ -147,9 +147,10 @@ async def test_a_delete_that_is_refused_names_what_stays() -> None:
     delete = found.named("delete")
     assert (delete.state, delete.message) == ("failed", "the credentials may not do this")
     assert left in delete.advice
+    assert states(found, "capabilities", "exclusive create", "metadata") == ["skipped"] * 3
 
 
-@pytest.mark.parametrize("at", range(1, 24))
+@pytest.mark.parametrize("at", range(1, 26))
 async def test_a_cancellation_leaves_nothing_behind(at: int) -> None:
     client = ScriptedClient()
     calls = 0
@@ -188,6 +189,18 @@ async def test_a_listener_that_fails_ends_it_and_leaves_nothing() -> None:
 
     with pytest.raises(RuntimeError):
         await examine(store_over(client), on_finding=fail)
+    assert client.all_keys() == []
+
+
+async def test_who_may_write_and_delete_but_not_look_leaves_nothing_behind() -> None:
+    client = ScriptedClient()
+
+    async def refuse(real: Any, *arguments: Any, **named: Any) -> Any:
+        raise REFUSED
+
+    client.scripts["head"] = client.scripts["get"] = refuse
+    found = await examine(store_over(client))
+    assert states(found, "write", "read", "stat", "delete") == ["ok", "failed", "failed", "failed"]
     assert client.all_keys() == []
 
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from typing import TypeVar
 
+from entrepot import telemetry
 from entrepot.errors import (
     AlreadyExists,
     BadResponse,
@@ -37,6 +38,7 @@ class ServiceClient(ObjectClient):
     """One container of a service. Methods with an underscore that are abstract make one attempt each.
 
     account: what names service and credentials; clients with equal ones can copy from each other.
+    telemetry: what is told of requests, as the process's providers were when the client was made; None tells nothing.
     """
 
     SCHEME: str
@@ -55,6 +57,7 @@ class ServiceClient(ObjectClient):
         self.capabilities = capabilities
         self._account = account
         self._policy = policy
+        self.telemetry = telemetry.current()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri('')!r})"
@@ -87,6 +90,8 @@ class ServiceClient(ObjectClient):
     # ---- retries ----------------------------------------------------------------------------------
 
     async def _retried(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        if self.telemetry is not None:
+            return await retrying(self._policy, self.telemetry.attempts(self.SCHEME, attempt))
         return await retrying(self._policy, lambda _number: attempt())
 
     async def _all_pages(self, fetch: Callable[[M | None], Awaitable[tuple[list[T], M | None]]], key: str) -> list[T]:

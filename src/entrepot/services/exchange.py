@@ -95,7 +95,10 @@ class Exchange(ServiceClient):
             while True:
                 request, made = await self._signed(call)
                 try:
-                    return await self._exchange(request, call, take)
+                    if self.telemetry is None:
+                        return await self._exchange(request, call, take)
+                    with self.telemetry.request(self.SCHEME, operation, self.container, key, request) as seen:
+                        return await self._exchange(request, call, seen.noting(take))
                 except ErrorInside as refused:
                     reply = refused.reply
                 if call.method == "HEAD" and reply.status in {400, 403}:

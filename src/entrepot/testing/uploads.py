@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 import anyio
@@ -85,6 +86,7 @@ class MultipartUploads(ClientRules):
         await client.put_part(upload, 1, TEXT)
         found = await client.list_uploads(prefix)
         assert [(one.key, one.upload_id) for one in found] == [(upload.key, upload.upload_id)]
+        assert all(one.initiated is None or one.initiated.tzinfo is UTC for one in found)
         await client.abort_upload(upload)
         assert await client.list_uploads(prefix) == []
         with pytest.raises(NotFound):

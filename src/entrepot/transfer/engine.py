@@ -50,6 +50,7 @@ from entrepot.transfer.removal import remove_directories, remove_source
 from entrepot.transfer.report import CopyReport, FailedItem, Ledger
 from entrepot.transfer.schedule import LARGE_AT_ONCE, Backlog, Examine, WriteWhole, first_error
 from entrepot.transfer.verify import SIZE, Verdict, chain, require_equal, require_size, require_written, strongest
+from entrepot.transfer.watch import watched
 from entrepot.transfer.whole import Carried
 
 __all__ = ["CopyOptions", "CopyReport", "FailedItem", "copy_between"]
@@ -61,6 +62,7 @@ _PLANNED_EVERY: Final = 1_000
 _DIRECTORIES_A_STEP: Final = 16
 
 
+@watched
 async def copy_between(
     source: Source,
     source_path: str,
