@@ -32,6 +32,7 @@ from entrepot.flavors.azure.faults import fault
 from entrepot.flavors.azure.requests import block_id, content_md5
 from entrepot.http.transport import Request
 from entrepot.models import MIB, ByteRange, FileStat, Part, Upload, WriteOptions
+from entrepot.objects.client import CHANGED
 from entrepot.objects.trees import copy_object
 from entrepot.services.checksums import PartCrc32c, WholeMd5, crc32c, crc32c_hex, md5_hex
 from entrepot.services.faults import ErrorInside, ErrorReply, Unreadable
@@ -331,6 +332,22 @@ async def test_what_could_not_be_deleted_is_told_and_what_passes_is_tried_again(
     assert [(one.key, one.code) for one in failures] == [("a", "AuthorizationPermissionMismatch")]
     assert b"DELETE /box/b HTTP" in bytes(transport.requests[1].body)
     assert b"/box/a" not in bytes(transport.requests[1].body)
+
+
+async def test_blobs_that_are_another_by_now_are_told_from_those_that_are_gone() -> None:
+
+    def singly(request: Request) -> Reply:
+        if request.target == "/box/a":
+            return Reply(404)
+        return Reply(headers=HEAD_OF) if request.method == "HEAD" else refused(412, "ConditionNotMet")
+
+    batch = batch_reply(*(answer(number, "412 Condition", "ConditionNotMet") for number in range(2)))
+    client, transport = client_of(batch, singly)
+    failures = await client.delete_many(["a", "b"], etags={"a": "0x1", "b": "0x2"})
+    assert [(one.key, one.code) for one in failures] == [("b", CHANGED)]
+    assert b'if-match: "0x1"' in bytes(transport.requests[0].body)
+    asked = sorted((one.method, one.target, header(one, "if-match")) for one in transport.requests[1:])
+    assert asked == [("DELETE", "/box/a", '"0x1"'), ("DELETE", "/box/b", '"0x2"'), ("HEAD", "/box/b", None)]
 
 
 async def test_parts_of_a_batch_are_signed_by_the_services_clock_too() -> None:

@@ -97,6 +97,11 @@ PRIMITIVES: dict[str, tuple[Any, Reply, str]] = {
         Reply(202),
         f"DELETE /box/k\n{HOST}\nx-ms-delete-snapshots: include\n{TAIL}",
     ),
+    "delete this etag": (
+        lambda c: c.delete("k", if_match="0x1"),
+        Reply(202),
+        f'DELETE /box/k\n{HOST}\nx-ms-delete-snapshots: include\nif-match: "0x1"\n{TAIL}',
+    ),
     "versions": (
         lambda c: c.list_versions("k"),
         Reply(body=listing()),

@@ -29,6 +29,7 @@ from entrepot.flavors.gcp import replies
 from entrepot.flavors.gcp.attempts import Overtaken
 from entrepot.flavors.gcp.client import GcpClient
 from entrepot.flavors.gcp.faults import fault
+from entrepot.flavors.gcp.store import GcpArtifactStore
 from entrepot.http.transport import Request
 from entrepot.models import MIB, ByteRange, DeleteFailure, FileStat, WriteOptions
 from entrepot.services.checksums import crc32c, crc32c_hex
@@ -568,6 +569,38 @@ async def test_a_repeated_delete_removes_only_what_was_seen() -> None:
     conditions = [one.target.partition("?")[2] for one in service.requests if one.method == "DELETE"]
     assert conditions[0] == ""
     assert all(one.startswith("ifGenerationMatch=17") for one in conditions[1:])
+
+
+@pytest.mark.parametrize("how", ["lost", 500, 429])
+async def test_a_pinned_delete_never_removes_another_object(how: str | int) -> None:
+    service = StrictGcs()
+    old = service.put("k", b"x")
+    service.script = Script({0: how if isinstance(how, str) else Reply(how)})
+    await client_of(service).delete("k", if_match=str(old.generation))
+    assert service.live == {}
+    service.put("k", b"theirs")
+    with pytest.raises(PreconditionFailed, match="it is kept"):
+        await client_of(service).delete("k", if_match=str(old.generation))
+    with pytest.raises(PreconditionFailed, match="it is kept"):
+        await client_of(service).delete("k", if_match="no generation")
+    assert service.live["k"].data == b"theirs"
+    assert all("ifGenerationMatch" in one.target for one in service.requests if one.method == "DELETE")
+
+
+async def test_a_rename_keeps_what_another_writer_put_at_its_source() -> None:
+    service = StrictGcs()
+    service.put("dir/k", b"x")
+
+    def script(_number: int, request: Request) -> None:
+        if request.method == "DELETE":
+            service.put("dir/k", b"theirs")
+
+    service.script = script
+    store = GcpArtifactStore(path="gs://bucket/dir", access_token=TOKEN)
+    store._make_client = lambda: client_of(service)  # type: ignore[method-assign]
+    with pytest.raises(PreconditionFailed, match="replaced the source"):
+        await store.rename("k", "moved")
+    assert {name: held.data for name, held in service.live.items()} == {"dir/k": b"theirs", "dir/moved": b"x"}
 
 
 @pytest.mark.parametrize("etag", ["0", "017"])

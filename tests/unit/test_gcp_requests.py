@@ -131,6 +131,11 @@ PRIMITIVES: dict[str, tuple[Any, Reply, str]] = {
         Reply(204),
         f"DELETE /storage/v1/b/bucket/o/d%2Fk%20%C3%A9\n{HOST}{AUTH}\n",
     ),
+    "delete this generation": (
+        lambda c: c.delete("k", if_match="17"),
+        Reply(204),
+        f"DELETE /storage/v1/b/bucket/o/k?ifGenerationMatch=17\n{HOST}{AUTH}\n",
+    ),
     "delete many": (
         lambda c: c.delete_many(["a/b", "c d"]),
         Reply(

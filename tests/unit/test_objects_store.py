@@ -203,8 +203,8 @@ async def test_a_server_with_real_directories_is_emptied_from_below() -> None:
 
 
 async def test_markers_that_a_batch_keeps_are_removed_one_by_one(client: ScriptedClient, store: ScriptedStore) -> None:
-    async def keep_markers(real: Script, keys: Sequence[str]) -> list[DeleteFailure]:
-        await real([key for key in keys if not key.endswith("/")])
+    async def keep_markers(real: Script, keys: Sequence[str], **named: Any) -> list[DeleteFailure]:
+        await real([key for key in keys if not key.endswith("/")], **named)
         return []  # as the JuiceFS gateway, which says that all went well
 
     client.scripts["delete_many"] = keep_markers
@@ -533,7 +533,7 @@ async def test_a_tree_is_moved_neither_into_itself_nor_over_its_parents(
 async def test_keys_that_stay_after_a_move_are_told(client: ScriptedClient, store: ScriptedStore) -> None:
     await fill(client, "dir/a", "dir/b")
 
-    async def refuse(real: Script, keys: Sequence[str]) -> list[DeleteFailure]:
+    async def refuse(real: Script, keys: Sequence[str], **named: Any) -> list[DeleteFailure]:
         return [DeleteFailure(key, "AccessDenied", "no") for key in keys]
 
     client.scripts["delete_many"] = refuse
@@ -541,6 +541,57 @@ async def test_keys_that_stay_after_a_move_are_told(client: ScriptedClient, stor
         await store.rename("dir", "new")
     assert [type(error) for error in caught.value.failures] == [PermissionDenied, PermissionDenied]
     assert below(client) == ["dir/a", "dir/b", "new/a", "new/b"]
+
+
+def overtaking(client: ScriptedClient, key: str) -> Script:
+    """A script of copies during which another writer replaces a source that is copied already."""
+
+    async def script(real: Script, *arguments: Any, **named: Any) -> Any:
+        copied = await real(*arguments, **named)
+        await client.put(key, b"theirs")
+        return copied
+
+    return script
+
+
+async def test_a_source_that_is_replaced_after_its_copy_is_kept(client: ScriptedClient, store: ScriptedStore) -> None:
+    await fill(client, "f")
+    client.scripts["copy"] = overtaking(client, "root/f")
+    with pytest.raises(PreconditionFailed, match="replaced the source after it was copied, so it is kept") as caught:
+        await store.rename("f", "moved")
+    assert (caught.value.operation, caught.value.uri) == ("rename", f"{store.path}/f")
+    assert client.content("root/f") == b"theirs"
+    assert client.content("root/moved") == b"f"
+
+
+async def test_a_replaced_file_of_a_tree_is_kept_and_told(client: ScriptedClient, store: ScriptedStore) -> None:
+    await fill(client, "dir/", "dir/a", "dir/b")
+
+    async def overtaken(real: Script, prefix: str, **named: Any) -> Any:
+        if prefix == "root/new/" and client.count("copy") == 2:  # the copies are being verified
+            await client.put("root/dir/a", b"theirs")
+        return await real(prefix, **named)
+
+    client.scripts["list_page"] = overtaken
+    with pytest.raises(PartialFailure, match=r"is copied, but 1 keys could not be removed; .*another writer") as caught:
+        await store.rename("dir", "new")
+    (failure,) = caught.value.failures
+    assert isinstance(failure, PreconditionFailed)
+    assert failure.uri == f"{store.path}/dir/a"
+    assert client.content("root/dir/a") == b"theirs"
+    assert below(client) == ["dir/a", "new/", "new/a", "new/b"]
+
+
+async def test_without_conditional_deletes_a_look_comes_before(client: ScriptedClient, store: ScriptedStore) -> None:
+    client.capabilities = replace(client.capabilities, conditional_delete=False)
+    await fill(client, "f", "g")
+    await store.rename("g", "gone")
+    assert client.calls[-3:] == ["head", "head", "delete"]
+    assert client.arguments[-1] == ("delete", ("root/g",), {})
+    client.scripts["copy"] = overtaking(client, "root/f")
+    with pytest.raises(PreconditionFailed, match="so it is kept"):
+        await store.rename("f", "moved")
+    assert client.content("root/f") == b"theirs"
 
 
 # ---- removing -------------------------------------------------------------------------------------------------

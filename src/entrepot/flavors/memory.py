@@ -30,7 +30,7 @@ from entrepot.models import (
     Upload,
     WriteOptions,
 )
-from entrepot.objects.client import ObjectClient, user_metadata
+from entrepot.objects.client import CHANGED, NO_ETAGS, ObjectClient, changed, user_metadata
 from entrepot.objects.store import ObjectArtifactStore
 from entrepot.paths import Root, split_uri
 
@@ -154,7 +154,7 @@ class MemoryClient(ObjectClient):
 
     def __init__(self, container: str = "", *, limits: Limits | None = None) -> None:
         self.limits = limits or Limits(part_min_bytes=1)
-        self.capabilities = Capabilities(conditional_write=True)
+        self.capabilities = Capabilities(conditional_write=True, conditional_delete=True)
         self.container = container
         self._held = _PROCESS.get(container)
 
@@ -251,15 +251,23 @@ class MemoryClient(ObjectClient):
         with self._held.lock:
             return self._held.page(prefix, delimiter, bound, min(limit or self.limits.list_page, self.limits.list_page))
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, *, if_match: str | None = None) -> None:
         with self._held.lock:
-            self._held.drop(key)
+            if not self._drop(key, if_match):
+                raise changed("delete", self.uri(key))
 
-    async def delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]:
+    async def delete_many(self, keys: Sequence[str], *, etags: Mapping[str, str] = NO_ETAGS) -> list[DeleteFailure]:
         with self._held.lock:
-            for key in keys:
-                self._held.drop(key)
-        return []
+            kept = [key for key in keys if not self._drop(key, etags.get(key))]
+        return [DeleteFailure(key, CHANGED, changed("delete", self.uri(key)).message) for key in kept]
+
+    def _drop(self, key: str, etag: str | None) -> bool:
+        """Whether nothing is there any more; False where another etag keeps it. Under the lock."""
+        found = self._held.objects.get(key)
+        if found is not None and etag is not None and found.stat.etag != etag:
+            return False
+        self._held.drop(key)
+        return True
 
     def copies_from(self, source: ObjectClient) -> bool:
         return isinstance(source, MemoryClient)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
-from entrepot.errors import UnsupportedOperation
+from entrepot.errors import PreconditionFailed, UnsupportedOperation
 from entrepot.files import PartChecksum
 from entrepot.models import (
     NO_OPTIONS,
@@ -26,6 +28,18 @@ from entrepot.models import (
 
 MTIME_KEY = "mtime"
 """The user metadata that keeps a file's own time, in decimal seconds since 1970; rclone reads and writes the same."""
+
+
+NO_ETAGS: Final[Mapping[str, str]] = MappingProxyType({})
+"""For `ObjectClient.delete_many`: whatever is there goes."""
+
+CHANGED: Final = "PreconditionFailed"
+"""The code of a `DeleteFailure` for an object that is no longer the one that was to go."""
+
+
+def changed(operation: str, uri: str) -> PreconditionFailed:
+    """What a delete raises that is pinned to an etag, where another object is there."""
+    return PreconditionFailed("another writer's object is there by now; it is kept", operation=operation, uri=uri)
 
 
 def user_metadata(options: WriteOptions) -> Mapping[str, str]:
@@ -94,12 +108,20 @@ class ObjectClient(ABC):
         """One page of keys that begin with the prefix, in UTF-8 order. Raises: ContainerNotFound."""
 
     @abstractmethod
-    async def delete(self, key: str) -> None:
-        """Delete one object; a missing one is no error."""
+    async def delete(self, key: str, *, if_match: str | None = None) -> None:
+        """Delete one object; a missing one is no error.
+
+        if_match: only while it has that etag, which needs `capabilities.conditional_delete`.
+        Raises: PreconditionFailed where another object is there by now, which stays.
+        """
 
     @abstractmethod
-    async def delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]:
-        """Delete up to `limits.delete_batch` objects; what failed, by key. A missing one is no failure."""
+    async def delete_many(self, keys: Sequence[str], *, etags: Mapping[str, str] = NO_ETAGS) -> list[DeleteFailure]:
+        """Delete up to `limits.delete_batch` objects; what failed, by key. A missing one is no failure.
+
+        etags: by key, of those that go only while they have it, as `if_match` of `delete`; what is another by now is a
+        failure of the code `CHANGED`.
+        """
 
     @abstractmethod
     async def copy(

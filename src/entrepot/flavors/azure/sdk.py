@@ -149,9 +149,11 @@ class AzureSdkClient(AzureClient):
     async def _delete(self, key: str, if_match: str | None = None) -> None:
         await self._blob("delete", key, "delete_blob", delete_snapshots="include", **_pinned(if_match))
 
-    async def _delete_batch(self, keys: Sequence[str]) -> list[DeleteFailure]:
+    async def _delete_batch(self, keys: Sequence[str], etags: Mapping[str, str]) -> list[DeleteFailure]:
+        blobs = [{"name": key, **_pinned(etags.get(key))} for key in keys]
+
         async def call(container: Any) -> list[Any]:
-            parts = await container.delete_blobs(*keys, delete_snapshots="include", raise_on_any_failure=False)
+            parts = await container.delete_blobs(*blobs, delete_snapshots="include", raise_on_any_failure=False)
             return [part async for part in parts]
 
         parts = await self._call("delete_many", "", call)

@@ -18,7 +18,7 @@ import anyio
 
 from entrepot.errors import ChecksumMismatch, NotFound, PreconditionFailed, StoreError
 from entrepot.flavors.gcp.attempts import LIMITS, NO_OBJECT, GcpAttempts, condition_of, recognised
-from entrepot.flavors.gcp.requests import Piece
+from entrepot.flavors.gcp.requests import Doomed, Piece
 from entrepot.models import NO_OPTIONS, Buffer, ObjectStat, Part, Upload, WriteOptions
 from entrepot.objects.trees import delete_keys
 from entrepot.objects.waves import REQUESTS, wave
@@ -163,7 +163,7 @@ class ComposedUploads:
     async def _withdraw(self, key: str, stat: ObjectStat) -> None:
         """Remove a composition that is wrong, unless another object is there by now."""
         try:
-            await self._client._retried(lambda: self._client._delete_if(key, stat.etag))
+            await self._client._retried(lambda: self._client._delete_if(Doomed(key, stat.etag)))
         except (NotFound, PreconditionFailed):
             return
         except StoreError as error:

@@ -55,6 +55,13 @@ class Source(NamedTuple):
     generation: str | None = None
 
 
+class Doomed(NamedTuple):
+    """An object to be deleted. generation: it goes only while it is that one; None for whichever is there."""
+
+    key: str
+    generation: str | None = None
+
+
 class Piece(NamedTuple):
     """One object that a composition is made of. crc32c: None where it is not known."""
 
@@ -117,9 +124,9 @@ class Requests:
         target = _if_generation(target, generation)
         return Call("POST", target, headers, data, before=before.encode(), after=after.encode())
 
-    def delete(self, key: str, generation: str | None = None) -> Call:
-        query = _query({"ifGenerationMatch": generation, "userProject": self._settings.user_project})
-        target = self._object + _whole(key)
+    def delete(self, doomed: Doomed) -> Call:
+        query = _query({"ifGenerationMatch": doomed.generation, "userProject": self._settings.user_project})
+        target = self._object + _whole(doomed.key)
         return Call("DELETE", f"{target}?{query}" if query else target)
 
     def rewrite(
@@ -224,13 +231,13 @@ class Requests:
         }
         return Call("GET", f"{self._list}?{_query(query)}")
 
-    def delete_many(self, keys: Sequence[str]) -> Call:
+    def delete_many(self, doomed: Sequence[Doomed]) -> Call:
         """Up to 100 deletes in one request. Source: Cloud Storage, "Send batch requests"."""
         boundary = os.urandom(16).hex()
         parts = [
             f"--{boundary}\r\ncontent-type: application/http\r\ncontent-id: <{number}>\r\n\r\n"
-            f"DELETE {self.delete(key).target} HTTP/1.1\r\n\r\n\r\n"
-            for number, key in enumerate(keys)
+            f"DELETE {self.delete(one).target} HTTP/1.1\r\n\r\n\r\n"
+            for number, one in enumerate(doomed)
         ]
         body = f"{''.join(parts)}--{boundary}--\r\n".encode()
         return Call("POST", self._batch, (("content-type", f"multipart/mixed; boundary={boundary}"),), body)

@@ -22,7 +22,7 @@ from yarl import URL
 from entrepot.auth.google import TokenSource
 from entrepot.errors import BadResponse, ConfigurationError, StoreError
 from entrepot.flavors.gcp import replies
-from entrepot.flavors.gcp.requests import Requests, description
+from entrepot.flavors.gcp.requests import Doomed, Requests, description
 from entrepot.flavors.gcp.wire import GcpWireClient
 from entrepot.http.aiohttp_transport import FAILURES, cause, translated
 from entrepot.http.routes import Route, environment_proxy, tls_context
@@ -152,9 +152,10 @@ class GcpSdkClient(GcpWireClient):
         told = await self._call("put", key, call, creates=options.if_none_match)
         return self._described(told, "put", key)
 
-    async def _delete_if(self, key: str, generation: str | None) -> None:
-        query = {"ifGenerationMatch": generation, "userProject": self._settings.user_project}
+    async def _delete_if(self, doomed: Doomed) -> None:
+        query = {"ifGenerationMatch": doomed.generation, "userProject": self._settings.user_project}
         given = {name: value for name, value in query.items() if value is not None}
+        key = doomed.key
         await self._call(
             "delete", key, lambda storage: storage.delete(self.container, key, params=given, timeout=_NO_TOTAL)
         )

@@ -41,7 +41,7 @@ from entrepot.models import (
     Upload,
     WriteOptions,
 )
-from entrepot.objects.client import ObjectClient
+from entrepot.objects.client import CHANGED, NO_ETAGS, ObjectClient
 from entrepot.services.checksums import md5_aside
 from entrepot.services.client import Unsure, flat
 from entrepot.services.download import Download
@@ -164,13 +164,14 @@ class S3Client(S3Attempts):
             return replace(stat, checksums={"md5": digests.md5})
         return self._written(key, len(data), options, digests, headers)
 
-    async def delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]:
+    async def delete_many(self, keys: Sequence[str], *, etags: Mapping[str, str] = NO_ETAGS) -> list[DeleteFailure]:
+        self._check_pinned("", etags)
         failures: list[DeleteFailure] = []
         pending = [key for key in keys if fits_xml(key)]
 
         async def attempt() -> None:
             nonlocal pending
-            left = await self._delete_many(pending)
+            left = await self._delete_many(pending, {key: etags[key] for key in pending if key in etags})
             if not {one.key for one in left} <= set(pending):
                 raise BadResponse(
                     "the service names keys that were not to be deleted", operation="delete_many", uri=self.uri("")
@@ -189,7 +190,10 @@ class S3Client(S3Attempts):
             await self._retried(attempt)
         for key in keys:
             if not fits_xml(key):  # characters that no XML document can name
-                await self.delete(key)
+                try:
+                    await self.delete(key, if_match=etags.get(key))
+                except PreconditionFailed as error:
+                    failures.append(DeleteFailure(key, CHANGED, error.message))
         return failures
 
     # ---- copies -----------------------------------------------------------------------------------

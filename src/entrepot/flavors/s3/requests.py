@@ -115,8 +115,9 @@ class Requests:
         headers = (*self._write, ("content-md5", digests.content_md5), *described(options), *conditions(options))
         return Call("PUT", self._address.target(key), headers, data, digests.payload)
 
-    def delete(self, key: str) -> Call:
-        return Call("DELETE", self._address.target(key), self._every)
+    def delete(self, key: str, if_match: str | None = None) -> Call:
+        pinned: HeaderList = (("if-match", quoted_etag(if_match)),) if if_match is not None else ()
+        return Call("DELETE", self._address.target(key), (*self._every, *pinned))
 
     def copy(self, source: CopySource, key: str, options: WriteOptions | None) -> Call:
         """The source's metadata and type are kept unless the options have others."""
@@ -139,8 +140,10 @@ class Requests:
         }
         return Call("GET", self._address.bucket_target + _query(query), self._every)
 
-    def delete_many(self, keys: Sequence[str]) -> Call:
-        rows = "".join(f"<Object><Key>{_xml(key)}</Key></Object>" for key in keys)
+    def delete_many(self, keys: Sequence[str], etags: Mapping[str, str]) -> Call:
+        """etags: by key, of those that go only while they have it."""
+        pinned = {key: f"<ETag>{_xml(quoted_etag(etag))}</ETag>" for key, etag in etags.items()}
+        rows = "".join(f"<Object><Key>{_xml(key)}</Key>{pinned.get(key, '')}</Object>" for key in keys)
         body = f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Quiet>true</Quiet>{rows}</Delete>'
         return self._document("POST", self._address.bucket_target + "?delete=", body)
 

@@ -204,11 +204,13 @@ class S3SdkClient(S3Client):
         wanted = {"Key": key, "Body": bytes(data), **given, **self._write}
         return _headers(await self._call("put_object", key, wanted, creates=options.if_none_match))
 
-    async def _delete(self, key: str) -> None:
-        await self._call("delete_object", key, {"Key": key, **self._every})
+    async def _delete(self, key: str, if_match: str | None = None) -> None:
+        pinned = {"IfMatch": f'"{if_match}"'} if if_match is not None else {}
+        await self._call("delete_object", key, {"Key": key, **pinned, **self._every})
 
-    async def _delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]:
-        wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+    async def _delete_many(self, keys: Sequence[str], etags: Mapping[str, str]) -> list[DeleteFailure]:
+        rows = [{"Key": key, **({"ETag": f'"{etags[key]}"'} if key in etags else {})} for key in keys]
+        wanted = {"Objects": rows, "Quiet": True}
         reply = await self._call("delete_objects", "", {"Delete": wanted, **self._every})
         rows = reply.get("Errors", ())
         failures = [DeleteFailure(row["Key"], row.get("Code", ""), row.get("Message", "")) for row in rows]
