@@ -163,8 +163,7 @@ class StrictGcs(Transport):
             return self._compose(key, query, json.loads(body))
         if method == "DELETE":
             self._condition(key, query.get("ifGenerationMatch"))
-            self.old.append(self._found(key))
-            del self.live[key]
+            self._delete(self._found(key, query.get("generation")), for_good="generation" in query)
             return Reply(204)
         return shown(self._found(key, query.get("generation")).row(), query)
 
@@ -177,6 +176,14 @@ class StrictGcs(Transport):
             if held.name == key and (generation == str(held.generation) if generation else held is self.live.get(key)):
                 return held
         raise Refused(404, "notFound", f"No such object: bucket/{key}")
+
+    def _delete(self, held: Held, *, for_good: bool) -> None:
+        if held is self.live.get(held.name):
+            del self.live[held.name]
+            if not for_good:
+                self.old.append(held)
+        else:
+            self.old.remove(held)
 
     def _condition(self, key: str, wanted: str | None) -> None:
         now = self.live[key].generation if key in self.live else 0

@@ -523,6 +523,23 @@ async def test_the_last_write_of_a_part_wins_and_all_are_removed() -> None:
     assert list(service.live) == ["d/k"]
 
 
+@pytest.mark.parametrize("batches", [True, False])
+async def test_a_bucket_that_keeps_versions_keeps_none_of_a_temporary(batches: bool) -> None:
+    service = StrictGcs()
+    if not batches:
+        service.script = lambda _number, request: Reply(501) if request.target.startswith("/batch") else None
+    client = client_of(service)
+    service.put("d/k", b"before")
+    await composed(client, 40, WriteOptions())
+    assert [held.name for held in service.old] == ["d/k"], "what the object was is the bucket's to keep"
+    upload = await client.create_upload("d/other", size_bytes=1 << 40)
+    for number in (1, 2, 2):
+        await client.put_part(upload, number, b"x")
+    await client.abort_upload(upload)
+    assert [held.name for held in service.old] == ["d/k"]
+    assert list(service.live) == ["d/k"]
+
+
 async def test_what_a_first_try_to_complete_has_joined_is_removed_by_the_second() -> None:
     service = StrictGcs()
     client = client_of(service)

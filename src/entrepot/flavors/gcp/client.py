@@ -104,8 +104,8 @@ class GcpClient(GcpAttempts):
         self._composes = composes
         self._anonymous = anonymous
         self._sessions = SessionUploads(self)
-        self._composed = ComposedUploads(self)
         self._removals = Removals(self, anonymous=anonymous)
+        self._composed = ComposedUploads(self, self._removals)
 
     # ---- reading ----------------------------------------------------------------------------------
 

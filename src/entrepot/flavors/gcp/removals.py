@@ -125,6 +125,16 @@ class Removals:
         failures, again = self._sorted(doomed, outcomes)
         return failures + await self._singly(again, Unsure(lost=True))
 
+    async def all(self, doomed: Sequence[Doomed]) -> list[DeleteFailure]:
+        """As `many`, of any number: several batches at once."""
+        size = self._client.limits.delete_batch
+        batches = [doomed[at : at + size] for at in range(0, len(doomed), size)]
+        failures: list[DeleteFailure] = []
+        for at in range(0, len(batches), REQUESTS):
+            for failed in await wave([partial(self.many, batch) for batch in batches[at : at + REQUESTS]]):
+                failures += failed
+        return failures
+
     def _sorted(
         self, doomed: Sequence[Doomed], outcomes: Mapping[int, ErrorReply]
     ) -> tuple[list[DeleteFailure], list[Doomed]]:

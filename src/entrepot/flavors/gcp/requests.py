@@ -56,10 +56,15 @@ class Source(NamedTuple):
 
 
 class Doomed(NamedTuple):
-    """An object to be deleted. generation: it goes only while it is that one; None for whichever is there."""
+    """An object to be deleted. generation: it goes only while it is that one; None for whichever is there.
+
+    for_good: that generation goes, whether or not it is the newest, and a bucket that keeps versions keeps none of it.
+    Source: Cloud Storage, "JSON API reference: Objects: delete", Optional query parameters.
+    """
 
     key: str
     generation: str | None = None
+    for_good: bool = False
 
 
 class Piece(NamedTuple):
@@ -125,7 +130,7 @@ class Requests:
         return Call("POST", target, headers, data, before=before.encode(), after=after.encode())
 
     def delete(self, doomed: Doomed) -> Call:
-        query = _query({"ifGenerationMatch": doomed.generation, "userProject": self._settings.user_project})
+        query = _query({**deletion(doomed), "userProject": self._settings.user_project})
         target = self._object + _whole(doomed.key)
         return Call("DELETE", f"{target}?{query}" if query else target)
 
@@ -247,6 +252,11 @@ class Requests:
         wanted = {"name": name, "location": settings.location, "storageClass": settings.storage_class}
         described = {key: value for key, value in wanted.items() if value is not None}
         return _document("POST", f"{self._buckets}?{_query({'project': project})}", described)
+
+
+def deletion(doomed: Doomed) -> Mapping[str, str | None]:
+    """Which object a delete means, as parameters of its query."""
+    return {"generation" if doomed.for_good else "ifGenerationMatch": doomed.generation}
 
 
 def description(options: WriteOptions, settings: Settings, *, temporary: bool = False) -> dict[str, Any]:

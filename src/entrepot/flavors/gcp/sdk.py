@@ -22,7 +22,7 @@ from yarl import URL
 from entrepot.auth.google import TokenSource
 from entrepot.errors import BadResponse, ConfigurationError, StoreError
 from entrepot.flavors.gcp import replies
-from entrepot.flavors.gcp.requests import Doomed, Requests, description
+from entrepot.flavors.gcp.requests import Doomed, Requests, deletion, description
 from entrepot.flavors.gcp.wire import GcpWireClient
 from entrepot.http.aiohttp_transport import FAILURES, cause, translated
 from entrepot.http.routes import Route, environment_proxy, tls_context
@@ -153,7 +153,7 @@ class GcpSdkClient(GcpWireClient):
         return self._described(told, "put", key)
 
     async def _delete_if(self, doomed: Doomed) -> None:
-        query = {"ifGenerationMatch": doomed.generation, "userProject": self._settings.user_project}
+        query = {**deletion(doomed), "userProject": self._settings.user_project}
         given = {name: value for name, value in query.items() if value is not None}
         key = doomed.key
         await self._call(
