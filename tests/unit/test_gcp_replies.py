@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -621,11 +622,37 @@ async def test_a_batch_tells_each_key_apart() -> None:
     for name in ("a", "b", "c"):
         service.put(name, b"x")
     parts = batch(part(0, 204), part(1, 403, '{"error": {"message": "no", "errors": [{"reason": "forbidden"}]}}'),
-                  part(2, 503))  # fmt: skip
+                  part(2, 500))  # fmt: skip
     service.script = Script({0: Reply(200, {"content-type": BATCH}, parts)})
     failures = await client_of(service).delete_many(["a", "b", "c"])
     assert [(one.key, one.code) for one in failures] == [("b", "AccessDenied")]
     assert "c" not in service.live, "what failed for now is deleted singly"
+
+
+async def test_the_parts_that_a_service_is_too_busy_for_go_again_in_one_batch() -> None:
+    service = StrictGcs()
+    for name in ("a", "b", "c", "d"):
+        service.put(name, b"x")
+    denied = part(1, 403, '{"error": {"message": "no", "errors": [{"reason": "forbidden"}]}}')
+    busy = batch(part(0, 429), denied, part(2, 503), part(3, 500))
+    slow = batch(part(0, 204), part(1, 403, '{"error": {"errors": [{"reason": "rateLimitExceeded"}]}}'))
+    service.script = Script({n: Reply(200, {"content-type": BATCH}, one) for n, one in enumerate((busy, slow))})
+    failures = await client_of(service).delete_many(["a", "b", "c", "d"])
+    assert [(one.key, one.code) for one in failures] == [("b", "AccessDenied")]
+    sent = [re.findall(r"/o/(\w) HTTP", one.content.decode()) for one in service.requests[:3]]
+    assert sent == [["a", "b", "c", "d"], ["a", "c"], ["c"]]
+    assert service.asked()[3:] == ["GET /storage/v1/b/bucket/o/d", "DELETE /storage/v1/b/bucket/o/d"]
+    assert set(service.live) == {"a", "b"}, "whose replies were scripted"
+
+
+async def test_a_batch_that_is_lost_after_a_busy_one_leaves_nothing_behind() -> None:
+    service = StrictGcs()
+    for name in ("a", "b"):
+        service.put(name, b"x")
+    busy = Reply(200, {"content-type": BATCH}, batch(part(0, 500), part(1, 429)))
+    service.script = Script({0: busy, 1: "lost"})
+    assert await client_of(service).delete_many(["a", "b"]) == []
+    assert service.live == {}
 
 
 async def test_a_batch_whose_reply_is_lost_is_settled_key_by_key() -> None:

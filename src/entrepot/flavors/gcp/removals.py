@@ -6,9 +6,8 @@ Source: Cloud Storage, "JSON API reference: Objects: delete", "Send batch reques
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Final
 
 from entrepot.errors import (
     FATAL,
@@ -98,32 +97,26 @@ class Removals:
     # ---- many ---------------------------------------------------------------------------------------
 
     async def many(self, doomed: Sequence[Doomed]) -> list[DeleteFailure]:
-        """As `ObjectClient.delete_many`, in one batch. Where its reply is lost, each key is looked at and deleted
-        singly; so it is, without a look, where the service knows no batches.
+        """As `ObjectClient.delete_many`, in one batch, and again in one what the service is too busy for.
+
+        Where the reply to a batch is lost, each key is looked at and deleted singly; so is what fails in it for
+        another reason that may pass. Without a look all go singly where the service knows no batches.
         """
         if not doomed:
             return []
         if not self._batches:
             return await self._singly(doomed, Unsure())
-
-        async def batch() -> dict[int, ErrorReply] | StoreError:
-            try:
-                return await self._client._delete_many(doomed)
-            except Throttled:
-                raise  # it has done nothing, and a request for each key would be a hundred more
-            except StoreError as error:
-                return error
-
-        outcomes = await self._client._retried(batch)
-        if isinstance(outcomes, StoreError):
-            self._batches = not isinstance(outcomes, UnsupportedOperation | NotFound)
-            if self._batches and not outcomes.retryable:
-                raise outcomes
-            lost = Unsure()
-            lost.note(outcomes)
-            return await self._singly(doomed, lost)
-        failures, again = self._sorted(doomed, outcomes)
-        return failures + await self._singly(again, Unsure(lost=True))
+        batch = _Batch(self._client, doomed, anonymous=self._anonymous)
+        broken = await self._client._retried(batch.attempt)
+        if broken is None:
+            return batch.failures + await self._singly(batch.doubtful, Unsure(lost=True))
+        self._batches = not isinstance(broken, UnsupportedOperation | NotFound)
+        if self._batches and not broken.retryable:
+            raise broken
+        lost = Unsure()
+        lost.note(broken)
+        singly = await self._singly(batch.pending, lost)
+        return batch.failures + singly + await self._singly(batch.doubtful, Unsure(lost=True))
 
     async def all(self, doomed: Sequence[Doomed]) -> list[DeleteFailure]:
         """As `many`, of any number: several batches at once."""
@@ -134,26 +127,6 @@ class Removals:
             for failed in await wave([partial(self.many, batch) for batch in batches[at : at + REQUESTS]]):
                 failures += failed
         return failures
-
-    def _sorted(
-        self, doomed: Sequence[Doomed], outcomes: Mapping[int, ErrorReply]
-    ) -> tuple[list[DeleteFailure], list[Doomed]]:
-        """What a batch left in place for good, and what is worth another try. Raises: FATAL errors."""
-        failures: list[DeleteFailure] = []
-        again: list[Doomed] = []
-        for number, one in enumerate(doomed):
-            reply = outcomes.get(number, _UNANSWERED)
-            if reply.status < 300:
-                continue
-            refused = fault(reply, operation="delete", uri=self._client.uri(one.key), anonymous=self._anonymous)
-            # Singly a token that is refused is replaced, and what is not that generation any more is looked at.
-            if refused.retryable or reply.status == 401 or isinstance(refused, PreconditionFailed):
-                again.append(one)
-            elif isinstance(refused, FATAL):
-                raise refused
-            elif not isinstance(refused, NotFound):
-                failures.append(_failure(one.key, refused, reply.code))
-        return failures, again
 
     async def _singly(self, doomed: Sequence[Doomed], unsure: Unsure) -> list[DeleteFailure]:
         """One request a key, and a look before it where `unsure`; what failed for good, by key."""
@@ -174,7 +147,51 @@ class Removals:
         return failures
 
 
-_UNANSWERED: Final = ErrorReply(503)
+class _Batch:
+    """Deletes sent together. pending: not answered yet, or the service was too busy for. failures: for good.
+
+    doubtful: what may have been done or not, or is to be looked at.
+    """
+
+    def __init__(self, client: GcpAttempts, doomed: Sequence[Doomed], *, anonymous: bool) -> None:
+        self.pending = list(doomed)
+        self.failures: list[DeleteFailure] = []
+        self.doubtful: list[Doomed] = []
+        self._client, self._anonymous = client, anonymous
+
+    async def attempt(self) -> StoreError | None:
+        """Send what is pending; what broke the batch as a whole. Raises: Throttled to be repeated; FATAL errors."""
+        try:
+            outcomes = await self._client._delete_many(self.pending)
+        except Throttled:
+            raise  # it has done nothing, and a request for each key would be a hundred more
+        except StoreError as error:
+            return error
+        busy: Throttled | None = None
+        sent, self.pending = self.pending, []
+        for number, one in enumerate(sent):
+            reply = outcomes.get(number)
+            if reply is None:
+                self.doubtful.append(one)
+            elif reply.status >= 300:
+                busy = self._sort(one, reply) or busy
+        if busy is not None:
+            raise busy
+        return None
+
+    def _sort(self, one: Doomed, reply: ErrorReply) -> Throttled | None:
+        refused = fault(reply, operation="delete", uri=self._client.uri(one.key), anonymous=self._anonymous)
+        if isinstance(refused, Throttled):
+            self.pending.append(one)
+            return refused
+        # Singly a token that is refused is replaced, and what is not that generation any more is looked at.
+        if refused.retryable or reply.status == 401 or isinstance(refused, PreconditionFailed):
+            self.doubtful.append(one)
+        elif isinstance(refused, FATAL):
+            raise refused
+        elif not isinstance(refused, NotFound):
+            self.failures.append(_failure(one.key, refused, reply.code))
+        return None
 
 
 def _failure(key: str, error: StoreError, code: str) -> DeleteFailure:
