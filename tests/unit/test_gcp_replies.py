@@ -24,12 +24,13 @@ from entrepot.errors import (
     PreconditionFailed,
     ServiceUnavailable,
     StoreError,
+    Throttled,
     UnsupportedOperation,
 )
 from entrepot.flavors.gcp import replies
 from entrepot.flavors.gcp.attempts import Overtaken
 from entrepot.flavors.gcp.client import GcpClient
-from entrepot.flavors.gcp.faults import fault
+from entrepot.flavors.gcp.faults import did_nothing, fault
 from entrepot.flavors.gcp.store import GcpArtifactStore
 from entrepot.http.transport import Request
 from entrepot.models import MIB, ByteRange, DeleteFailure, FileStat, WriteOptions
@@ -83,7 +84,7 @@ def refusal(status: int, reason: str, message: str = "m") -> Reply:
         (500, "backendError", "get", "ServiceUnavailable"),
         (502, "", "get", "ServiceUnavailable"),
         (503, "backendError", "get", "ServiceUnavailable"),
-        (503, "", "get", "Throttled"),
+        (503, "SlowDown", "get", "Throttled"),
         (504, "", "get", "ServiceUnavailable"),
         (413, "uploadTooLarge", "put", "ServiceError"),
         (400, "invalid", "put", "ServiceError"),
@@ -98,6 +99,14 @@ def test_status_and_reason_decide_the_class(status: int, code: str, operation: s
     assert type(found) is getattr(errors, kind)
     assert (found.operation, found.uri) == (operation, "gs://b/k")
     assert "\n" not in str(found)
+
+
+def test_a_gateway_that_is_busy_is_no_word_of_the_service() -> None:
+    found = fault(ErrorReply(503, headers={"retry-after": "7"}), operation="put", uri="")
+    assert isinstance(found, Throttled)
+    assert (found.retry_after_s, did_nothing(found)) == (7, False)
+    assert did_nothing(fault(ErrorReply(503, "SlowDown"), operation="put", uri=""))
+    assert did_nothing(fault(ErrorReply(429), operation="put", uri=""))
 
 
 def test_a_failed_condition_of_a_create_is_an_object_that_exists() -> None:
@@ -426,7 +435,7 @@ async def test_a_token_that_stays_refused_has_expired() -> None:
 OTHER = WriteOptions(metadata={"by": "another"})
 
 
-@pytest.mark.parametrize("how", ["lost", "unsent", 500, 503, 429])
+@pytest.mark.parametrize("how", ["lost", "busy", "unsent", 500, 503, 429])
 async def test_a_put_whose_attempt_failed_ends_as_if_written_once(how: str | int) -> None:
     service = StrictGcs(Script({0: how if isinstance(how, str) else Reply(how)}))
     stat = await client_of(service).put("k", HELLO, WriteOptions("text/csv", {"a": "1"}))
@@ -543,7 +552,7 @@ async def test_a_service_that_kept_other_bytes_is_not_believed() -> None:
 # ---- deletes -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["lost", "unsent", 500, 429])
+@pytest.mark.parametrize("how", ["lost", "busy", "unsent", 500, 429])
 async def test_a_delete_whose_attempt_failed_ends_deleted(how: str | int) -> None:
     service = StrictGcs()
     service.put("k", b"x")
@@ -552,13 +561,14 @@ async def test_a_delete_whose_attempt_failed_ends_deleted(how: str | int) -> Non
     assert service.live == {}
 
 
-async def test_a_repeated_delete_removes_only_what_was_seen() -> None:
+@pytest.mark.parametrize("how", ["lost", "busy"])
+async def test_a_repeated_delete_removes_only_what_was_seen(how: str) -> None:
     service = StrictGcs()
     service.put("k", b"x")
 
     def script(number: int, _request: Request) -> str | None:
         if number == 0:
-            return "lost"
+            return how
         if number == 1:
             service.put("k", b"newer")
         if number == 2:
@@ -655,14 +665,15 @@ async def test_a_batch_that_is_lost_after_a_busy_one_leaves_nothing_behind() -> 
     assert service.live == {}
 
 
-async def test_a_batch_whose_reply_is_lost_is_settled_key_by_key() -> None:
+@pytest.mark.parametrize("how", ["lost", "busy"])
+async def test_a_batch_whose_reply_is_lost_is_settled_key_by_key(how: str) -> None:
     service = StrictGcs()
     for name in ("a", "b"):
         service.put(name, b"x")
 
     def script(number: int, _request: Request) -> str | None:
         if number == 0:
-            return "lost"
+            return how
         if number == 1:
             service.put("a", b"another's, newer")
         return None
@@ -764,7 +775,7 @@ async def test_a_large_copy_goes_on_by_its_token_until_it_is_done() -> None:
 
 
 @pytest.mark.parametrize("at", range(3))
-@pytest.mark.parametrize("how", ["lost", 500, 429])
+@pytest.mark.parametrize("how", ["lost", "busy", 500, 429])
 async def test_each_step_of_a_copy_is_retried(at: int, how: str | int) -> None:
     service = StrictGcs()
     service.copy_step = 40
@@ -792,6 +803,32 @@ async def test_a_copy_is_pinned_to_its_source() -> None:
     with pytest.raises(PreconditionFailed, match="the source is another"):
         await client.copy(client, "s", "k", source_etag=old)
     assert "k" not in service.live
+
+
+async def test_a_copy_into_a_storage_class_never_mixes_two_writers_objects() -> None:
+    """Its source is described first, and may be another when it is copied."""
+    service = StrictGcs()
+    old = str(service.put("s", b"old", contentType="text/old", metadata={"by": "one"}).generation)
+    client = client_of(service, storage_class="NEARLINE")
+
+    def script(_number: int, request: Request) -> None:
+        if request.method == "POST" and len(service.asked("POST")) == 1:
+            service.put("s", b"newer", contentType="text/new", metadata={"by": "another"})
+
+    service.script = script
+    await client.copy(client, "s", "k")
+    held = service.live["k"]
+    assert (held.data, held.described["contentType"], held.described["metadata"], held.described["storageClass"]) == (
+        b"newer",
+        "text/new",
+        {"by": "another"},
+        "NEARLINE",
+    )
+    assert service.asked("POST") == ["POST /storage/v1/b/bucket/o/s/rewriteTo/b/bucket/o/k"] * 2
+    with pytest.raises(PreconditionFailed, match="the source is another") as caught:
+        await client.copy(client, "s", "k2", source_etag=old)
+    assert caught.value.uri == "gs://bucket/s"
+    assert "k2" not in service.live
 
 
 async def test_an_exclusive_copy_loses_to_what_is_there_and_says_which_condition_failed() -> None:

@@ -281,9 +281,16 @@ async def test_storage_class_is_that_of_what_is_written() -> None:
     assert '"storageClass": "NEARLINE"' in put
     (session,) = await asked_with(PRIMITIVES["create upload"][0], SESSION, storage_class="NEARLINE")
     assert '"storageClass": "NEARLINE"' in session
-    kept = Reply(200, {}, json.dumps({"contentType": "text/csv", "metadata": {"a": "1"}, "cacheControl": "x"}).encode())
+    kept = Reply(
+        200,
+        {},
+        json.dumps(
+            {"generation": "16", "contentType": "text/csv", "metadata": {"a": "1"}, "cacheControl": "x"}
+        ).encode(),
+    )
     look, copy = await asked_with(lambda c: c.copy(c, "s", "k"), kept, DONE, storage_class="NEARLINE")
-    assert look.startswith("GET /storage/v1/b/bucket/o/s?fields=contentType%2Cmetadata%2CcacheControl")
+    assert look.startswith("GET /storage/v1/b/bucket/o/s?fields=generation%2CcontentType%2Cmetadata%2CcacheControl")
+    assert "&ifSourceGenerationMatch=16\n" in copy, "what is kept and what is copied are of one object"
     assert json.loads(copy.partition("\n\n")[2]) == {
         "contentType": "text/csv",
         "metadata": {"a": "1"},

@@ -19,8 +19,8 @@ from entrepot.errors import (
     PreconditionFailed,
     ServiceUnavailable,
     StoreError,
-    Throttled,
 )
+from entrepot.flavors.gcp.faults import did_nothing
 from entrepot.flavors.gcp.replies import Rewritten
 from entrepot.flavors.gcp.requests import DEFAULT_TYPE, WRITE_ID, Doomed, Piece, Settings, Source
 from entrepot.flavors.gcp.resumable import Chunk
@@ -104,7 +104,7 @@ class GcpAttempts(ServiceClient):
         self, source: Source, key: str, described: Mapping[str, Any] | None, generation: str | None, token: str | None
     ) -> Rewritten: ...
     @abstractmethod
-    async def _source_description(self, bucket: str, key: str) -> dict[str, Any]: ...
+    async def _source_description(self, source: Source) -> dict[str, Any]: ...
     @abstractmethod
     async def _compose(
         self,
@@ -174,8 +174,8 @@ class GcpAttempts(ServiceClient):
             try:
                 return await write(expected)
             except StoreError as error:
-                # A service that asks for fewer requests has done nothing; looking each time would be one more.
-                if condition is not None or not isinstance(error, Throttled):
+                # Looking each time would be a request more to a service that asks for fewer.
+                if condition is not None or not did_nothing(error):
                     unsure.note(error)
                 if condition is None and expected is not None and isinstance(error, AlreadyExists | PreconditionFailed):
                     raise Overtaken(

@@ -20,7 +20,7 @@ from entrepot.errors import (
     UnsupportedOperation,
 )
 from entrepot.flavors.gcp.attempts import GcpAttempts, Overtaken, is_generation
-from entrepot.flavors.gcp.faults import fault
+from entrepot.flavors.gcp.faults import did_nothing, fault
 from entrepot.flavors.gcp.requests import Doomed
 from entrepot.models import DeleteFailure
 from entrepot.objects.client import CHANGED, changed
@@ -88,7 +88,7 @@ class Removals:
                     uri=client.uri(doomed.key),
                 ) from error
             except StoreError as error:
-                if not isinstance(error, Throttled):
+                if not did_nothing(error):
                     unsure.note(error)
                 raise
 
@@ -163,9 +163,9 @@ class _Batch:
         """Send what is pending; what broke the batch as a whole. Raises: Throttled to be repeated; FATAL errors."""
         try:
             outcomes = await self._client._delete_many(self.pending)
-        except Throttled:
-            raise  # it has done nothing, and a request for each key would be a hundred more
         except StoreError as error:
+            if did_nothing(error):
+                raise  # a request for each key would be a hundred more
             return error
         busy: Throttled | None = None
         sent, self.pending = self.pending, []

@@ -156,11 +156,15 @@ class Requests:
             return Call("POST", target)
         return _document("POST", target, described)
 
-    def source_description(self, bucket: str, key: str) -> Call:
-        """All that a copy would keep of its source, for a copy that changes one thing of it."""
-        fields = "contentType,metadata,cacheControl,contentDisposition,contentEncoding,contentLanguage,customTime"
-        query = _query({"fields": fields, "userProject": self._settings.user_project})
-        return Call("GET", f"{self._buckets}/{keeps_path(bucket)}/o/{_whole(key)}?{query}")
+    def source_description(self, source: Source) -> Call:
+        """All that a copy would keep of its source, for a copy that changes one thing of it; and its generation."""
+        fields = (
+            "generation,contentType,metadata,cacheControl,contentDisposition,contentEncoding,contentLanguage,customTime"
+        )
+        query = _query(
+            {"fields": fields, "ifGenerationMatch": source.generation, "userProject": self._settings.user_project}
+        )
+        return Call("GET", f"{self._buckets}/{keeps_path(source.bucket)}/o/{_whole(source.key)}?{query}")
 
     def compose(
         self, key: str, pieces: Sequence[Piece], options: WriteOptions, generation: str | None, *, temporary: bool

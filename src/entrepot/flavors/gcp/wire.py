@@ -111,9 +111,9 @@ class GcpWireClient(Exchange, GcpClient):
         take = take_document(partial(replies.parse_rewrite, key=key), JSON_MAX_BYTES)
         return await self._ask("copy", key, call, take, creates=generation == "0")
 
-    async def _source_description(self, bucket: str, key: str) -> dict[str, Any]:
-        call = self._requests.source_description(bucket, key)
-        return await self._ask("copy", key, call, take_document(replies.document, JSON_MAX_BYTES))
+    async def _source_description(self, source: Source) -> dict[str, Any]:
+        call = self._requests.source_description(source)
+        return await self._ask("copy", source.key, call, take_document(replies.document, JSON_MAX_BYTES))
 
     async def _compose(
         self,
