@@ -276,6 +276,20 @@ async def test_user_project_pays_for_every_request() -> None:
     assert "DELETE /storage/v1/b/bucket/o/a%2Fb?userProject=payer HTTP/1.1" in text
 
 
+async def test_the_name_of_our_own_metadata_is_nobodys_to_give() -> None:
+    transport = CannedTransport()
+    client = client_of(transport)
+    options = WriteOptions(metadata={"Entrepot-Write": "mine"})
+    for attempt in (
+        client.put("k", b"", options),
+        client.create_upload("k", options),
+        client.copy(client, "s", "k", options),
+    ):
+        with pytest.raises(ConfigurationError, match=r"entrepot's own.*choose another name"):
+            await attempt
+    assert transport.requests == []
+
+
 async def test_storage_class_is_that_of_what_is_written() -> None:
     (put,) = await asked_with(PRIMITIVES["put"][0], OBJECT, storage_class="NEARLINE")
     assert '"storageClass": "NEARLINE"' in put

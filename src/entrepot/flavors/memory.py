@@ -203,6 +203,7 @@ class MemoryClient(ObjectClient):
         return ObjectData(into[: len(data)], stat)
 
     async def put(self, key: str, data: Buffer, options: WriteOptions = NO_OPTIONS) -> ObjectStat:
+        self.check_options(key, options, "put")
         content = bytes(data)
         md5 = await _md5(content)
         return self._publish("put", key, content, options, etag=md5, checksums={"md5": md5})
@@ -282,6 +283,7 @@ class MemoryClient(ObjectClient):
         source_etag: str | None = None,
     ) -> ObjectStat:
         assert isinstance(source, MemoryClient)
+        self.check_options(key, options or NO_OPTIONS, "copy")
         found = source._object("copy", source_key, source_etag)
         wanted = options or NO_OPTIONS
         if not wanted.describes:
@@ -294,6 +296,7 @@ class MemoryClient(ObjectClient):
     async def create_upload(
         self, key: str, options: WriteOptions = NO_OPTIONS, size_bytes: int | None = None
     ) -> Upload:
+        self.check_options(key, options, "create_upload")
         upload = Upload(key, secrets.token_hex(16), options)
         with self._held.lock:
             self._held.uploads[upload.upload_id] = _Pending(upload)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import ClassVar, Final
 
-from entrepot.errors import PreconditionFailed, UnsupportedOperation
+from entrepot.errors import ConfigurationError, PreconditionFailed, UnsupportedOperation
 from entrepot.files import PartChecksum
 from entrepot.models import (
     NO_OPTIONS,
@@ -50,6 +51,35 @@ def user_metadata(options: WriteOptions) -> Mapping[str, str]:
     return {**options.metadata, MTIME_KEY: seconds}
 
 
+_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_NAMES: Final = "a name of metadata is made of ASCII letters, digits and -_. (no spaces)"
+
+
+def metadata_name(name: str) -> str:
+    """In lower case, as services keep it. Raises: ConfigurationError for one that no header could have."""
+    lower = name.lower()
+    if not _NAME.fullmatch(lower):
+        raise ConfigurationError(_NAMES)
+    return lower
+
+
+def _unkept(options: WriteOptions, own: frozenset[str]) -> str | None:
+    """Why no service keeps that content type or metadata, and what to do. own: names that a user may not give."""
+    if options.content_type is not None and not options.content_type.isprintable():
+        return "content_type is printable text, such as text/csv"
+    for name, value in options.metadata.items():
+        lower = name.lower()
+        if not _NAME.fullmatch(lower):
+            return _NAMES
+        if lower in own:
+            return f"{lower} is metadata of entrepot's own, which no listing shows; choose another name"
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return f"the metadata {lower} has half of a character (a lone surrogate), which UTF-8 does not have"
+    return None
+
+
 class ObjectClient(ABC):
     """One container (bucket) of one service, as flat keys.
 
@@ -62,8 +92,17 @@ class ObjectClient(ABC):
     limits: Limits
     capabilities: Capabilities
     """As known now; the store replaces unknowns after probing."""
+    own_metadata: ClassVar[frozenset[str]] = frozenset()
+    """Names of user metadata that it writes for itself and never shows, so that no user may give them."""
     directories_may_outlive_files: bool = False
     """Whether a directory may go on being listed once all its keys are deleted, as over a file system."""
+
+    def check_options(self, key: str, options: WriteOptions, operation: str) -> None:
+        """Refuse a content type and metadata that cannot be kept. Requests: none. Raises: ConfigurationError."""
+        if options.metadata or options.content_type is not None:
+            fault = _unkept(options, self.own_metadata)
+            if fault is not None:
+                raise ConfigurationError(fault, operation=operation, uri=self.uri(key))
 
     @abstractmethod
     async def head(self, key: str, *, version: str | None = None) -> ObjectStat:

@@ -64,7 +64,11 @@ class ObjectArtifactStore(ReadableObjectStore):
     # ---- writing --------------------------------------------------------------------------------------
 
     async def _require_kept(self, options: WriteOptions, operation: str, relative: str) -> None:
-        """Raise UnsupportedOperation where the service would ignore an option. Requests: none once that is known."""
+        """Refuse what no request can carry, and what the service would ignore. Requests: none once that is known.
+
+        Raises: ConfigurationError, UnsupportedOperation.
+        """
+        self.client.check_options(self._root.key(relative), options, operation)
         names = tuple(
             name
             for name, is_wanted in (

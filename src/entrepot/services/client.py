@@ -181,7 +181,9 @@ class ServiceClient(ObjectClient):
 
     # ---- writing ----------------------------------------------------------------------------------
 
-    def _check_conditions(self, key: str, options: WriteOptions) -> None:
+    def _check_write(self, key: str, options: WriteOptions) -> None:
+        """Refuse what the service does not keep, before any request."""
+        self.check_options(key, options, "put")
         if (options.if_none_match and self.capabilities.exclusive_create is False) or (
             options.if_match is not None and self.capabilities.conditional_write is False
         ):

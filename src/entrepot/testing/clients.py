@@ -20,6 +20,7 @@ import pytest
 
 from entrepot.errors import (
     AlreadyExists,
+    ConfigurationError,
     ContainerNotFound,
     NotFound,
     PreconditionFailed,
@@ -29,7 +30,7 @@ from entrepot.errors import (
 from entrepot.models import ByteRange, WriteOptions
 from entrepot.objects.client import CHANGED
 from entrepot.testing.client_rules import TEXT, ClientRules
-from entrepot.testing.names import ODD_NAMES
+from entrepot.testing.names import ODD_NAMES, UNKEPT_OPTIONS
 from entrepot.testing.uploads import ClientLifecycle, MultipartUploads
 
 if TYPE_CHECKING:
@@ -156,6 +157,21 @@ class WritingObjects(ClientRules):
         found = await client.head(prefix + "one")
         if self.keeps_metadata:
             assert float(found.metadata["mtime"]) == 1_700_000_000.25
+
+    @pytest.mark.parametrize("options", UNKEPT_OPTIONS, ids=repr)
+    async def test_options_that_nothing_can_keep_are_refused(
+        self, client: ObjectClient, prefix: str, options: WriteOptions
+    ) -> None:
+        await client.put(prefix + "one", TEXT)
+        for attempt in (
+            client.put(prefix + "two", TEXT, options),
+            client.create_upload(prefix + "two", options),
+            client.copy(client, prefix + "one", prefix + "two", options),
+        ):
+            with pytest.raises(ConfigurationError) as caught:
+                await attempt
+            assert caught.value.uri == client.uri(prefix + "two")
+        assert await self.keys_below(client, prefix) == [prefix + "one"]
 
     async def test_create_only_makes_a_new_object(self, client: ObjectClient, prefix: str) -> None:
         await client.put(prefix + "one", TEXT, WriteOptions(if_none_match=True))

@@ -47,7 +47,7 @@ class AzureBlocks(AzureReading):
     ) -> Upload:
         """As `ObjectClient.create_upload`. Requests: none; a missing container is told by the first part."""
         self._keepable(key, "create_upload")
-        self._check_conditions(key, options)
+        self._check_write(key, options)
         return Upload(key, secrets.token_hex(16), options)
 
     def _require_open(self, upload: Upload, operation: str) -> None:

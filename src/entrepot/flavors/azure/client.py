@@ -59,6 +59,8 @@ class AzureClient(AzureCopies):
         The marker of a directory is made where nothing is by that name; one that is there already is told.
         """
         self._keepable(key, "put")
+        if options is not NO_OPTIONS:
+            self.check_options(key, options, "put")
         data = flat(data)
         md5 = await md5_aside(data)
         if key.endswith("/") and not len(data):

@@ -61,6 +61,7 @@ class AzureCopies(AzureBlocks):
         """
         wanted = options or NO_OPTIONS
         self._keepable(key, "copy")
+        self.check_options(key, wanted, "copy")
         pinned = self._source(source, source_key, source_etag)
         assert isinstance(source, AzureCopies)
         for last in (False, True):

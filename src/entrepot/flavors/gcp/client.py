@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from entrepot.auth.goog4 import MAX_EXPIRES_S, UrlToSign
 from entrepot.auth.google import TokenSource
@@ -40,7 +40,7 @@ from entrepot.flavors.gcp.replies import (
     refuse_decoded,
     stat_of,
 )
-from entrepot.flavors.gcp.requests import Doomed, Source, description
+from entrepot.flavors.gcp.requests import WRITE_ID, Doomed, Source, description
 from entrepot.flavors.gcp.sessions import SessionUploads
 from entrepot.models import (
     MIB,
@@ -87,6 +87,8 @@ class GcpClient(GcpAttempts):
 
     composes: large uploads of known size go up as parts that the service joins. anonymous: no token is sent.
     """
+
+    own_metadata: ClassVar[frozenset[str]] = frozenset({WRITE_ID})
 
     def __init__(
         self,
@@ -182,7 +184,7 @@ class GcpClient(GcpAttempts):
         only what it has seen. Requests: 1, and a look for each reply that was lost.
         """
         data = flat(data)
-        self._check_conditions(key, options)
+        self._check_write(key, options)
         condition = condition_of(options, self.uri(key))
         if condition is not None:
             options = with_write_id(options)
@@ -231,6 +233,7 @@ class GcpClient(GcpAttempts):
                 "only Cloud Storage copies from Cloud Storage", operation="copy", uri=source.uri(source_key)
             )
         given = options or NO_OPTIONS
+        self.check_options(key, given, "copy")
         if given.if_none_match and not self.capabilities.exclusive_copy:
             raise UnsupportedOperation(
                 "the service does not keep conditions on copies; look first", operation="copy", uri=self.uri(key)
@@ -249,7 +252,7 @@ class GcpClient(GcpAttempts):
         unknown ones: by a resumable session, in order, known to this client only (Requests: 1); one that is neither
         completed nor aborted is dropped by the service after a week.
         """
-        self._check_conditions(key, options)
+        self._check_write(key, options)
         if condition_of(options, self.uri(key)) is not None:
             options = with_write_id(options)
         description(options, self._settings)

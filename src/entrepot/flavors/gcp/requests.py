@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -17,7 +16,7 @@ from urllib.parse import quote
 
 from entrepot.errors import ConfigurationError
 from entrepot.models import Buffer, WriteOptions
-from entrepot.objects.client import user_metadata
+from entrepot.objects.client import metadata_name, user_metadata
 from entrepot.services.checksums import crc32c_base64
 from entrepot.services.endpoint import Endpoint, keeps_path
 from entrepot.services.exchange import Call, HeaderList
@@ -27,7 +26,6 @@ DEFAULT_TYPE: Final = "application/octet-stream"
 WRITE_ID: Final = "entrepot-write"
 """The user metadata that tells which conditional write made an object; no method of a store shows it."""
 
-_META_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _JSON: Final = ("content-type", "application/json; charset=UTF-8")
 _OBJECT_FIELDS: Final = "name,size,updated,generation,crc32c,md5Hash,contentType,metadata"
 _ROW_FIELDS: Final = "name,size,updated,generation,crc32c,md5Hash"
@@ -284,13 +282,7 @@ def metadata(options: WriteOptions) -> Mapping[str, str]:
 
     Raises: ConfigurationError for a name that cannot be a header's.
     """
-    sent: dict[str, str] = {}
-    for name, value in user_metadata(options).items():
-        lower = name.lower()
-        if not _META_NAME.fullmatch(lower):
-            raise ConfigurationError("a name of metadata is made of ASCII letters, digits and -_. (no spaces)")
-        sent[lower] = header_value(value)
-    return sent
+    return {metadata_name(name): header_value(value) for name, value in user_metadata(options).items()}
 
 
 def _whole(key: str) -> str:

@@ -119,7 +119,7 @@ class S3Client(S3Attempts):
 
     async def put(self, key: str, data: Buffer, options: WriteOptions = NO_OPTIONS) -> ObjectStat:
         data = flat(data)
-        self._check_conditions(key, options)
+        self._check_write(key, options)
         digests = await digest_aside(data, signed=self._signs_bodies)
         if options.if_none_match or options.if_match is not None:
             return await self._put_on_condition(key, data, options, digests)
@@ -213,6 +213,7 @@ class S3Client(S3Attempts):
         source_etag: str | None = None,
     ) -> ObjectStat:
         """As `ObjectClient.copy`. Requests: 2: the reply to a copy tells no size, so a HEAD follows it."""
+        self.check_options(key, options or NO_OPTIONS, "copy")
         if options is not None and options.if_none_match and not self.capabilities.exclusive_copy:
             raise UnsupportedOperation(
                 "the service does not keep conditions on copies; look first", operation="copy", uri=self.uri(key)
@@ -241,7 +242,7 @@ class S3Client(S3Attempts):
     async def create_upload(
         self, key: str, options: WriteOptions = NO_OPTIONS, size_bytes: int | None = None
     ) -> Upload:
-        self._check_conditions(key, options)
+        self._check_write(key, options)
         return Upload(key, await self._retried(lambda: self._create_upload(key, options)), options)
 
     async def put_part(self, upload: Upload, number: int, data: Buffer) -> Part:
