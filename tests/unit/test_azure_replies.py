@@ -19,6 +19,7 @@ from entrepot.errors import (
     BadResponse,
     ChecksumMismatch,
     Conflict,
+    ConnectionFailed,
     ContainerNotFound,
     NotFound,
     PreconditionFailed,
@@ -466,6 +467,13 @@ async def test_bytes_are_compared_with_what_the_service_tells(told: dict[str, st
         await client.get("k")
 
 
+async def test_an_old_version_whose_etag_does_not_match_is_looked_at_itself() -> None:
+    client, transport = client_of(refused(412, "ConditionNotMet"), Reply(404))
+    with pytest.raises(NotFound):
+        await client.get("k", if_match="0x1", version="2024-01-01T00:00:00.0Z")
+    assert methods(transport) == [f"{one} /box/k?versionid=2024-01-01T00%3A00%3A00.0Z" for one in ("GET", "HEAD")]
+
+
 async def test_the_checksum_of_a_part_is_not_taken_for_the_wholes() -> None:
     head = {"content-md5": MD5, "content-range": "bytes 0-4/9", **TAGGED}
     client, _ = client_of(Reply(206, head, HELLO))
@@ -814,17 +822,50 @@ async def test_a_copy_that_is_not_what_was_copied_is_an_error() -> None:
         await client.copy(client, "s", "k", WriteOptions(metadata={"a": "1"}))
 
 
-@pytest.mark.parametrize("source", ["https://acct.blob.core.windows.net/box/s", "https://elsewhere/box/s"])
-async def test_a_lost_reply_to_a_create_only_copy_is_settled_by_its_source(source: str) -> None:
-    client, _ = client_of(
-        Reply(lost=True), refused(409, "BlobAlreadyExists"), copied("success", x_ms_copy_source=f"{source}?sig=x")
-    )
-    run = client.copy(client, "s", "k", WriteOptions(if_none_match=True), source_etag="0x1")
-    if "acct" in source:
+CONDITIONS = [WriteOptions(if_none_match=True), WriteOptions(if_match="0x5"),
+              WriteOptions(metadata={"a": "1"}, if_match="0x5")]  # fmt: skip
+
+
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize("pinned", [None, "0x1"])
+@pytest.mark.parametrize("options", CONDITIONS, ids=["create only", "this etag", "this etag, with metadata"])
+@pytest.mark.parametrize("then", ["refused", "lost"])
+async def test_a_lost_reply_to_a_conditional_copy_is_settled_by_its_own_mark(
+    options: WriteOptions, pinned: str | None, ours: bool, then: str
+) -> None:
+    """Another writer may have copied the same source there."""
+    marks: list[str] = []
+
+    def service(request: Request) -> Reply:
+        if request.method == "HEAD" and request.target == "/box/s":
+            return Reply(headers={"content-length": "5", "x-ms-meta-old": "1", **TAGGED})
+        if request.method == "HEAD":
+            mark = marks[0] if ours else "0" * 16
+            return Reply(headers={**copied("success", x_ms_meta_a="1").headers, "x-ms-meta-entrepot_write": mark})
+        marks.append(header(request, "x-ms-meta-entrepot_write") or "")
+        if len(marks) == 1 or then == "lost":
+            return Reply(lost=True)
+        return refused(409, "BlobAlreadyExists") if options.if_none_match else refused(412, "ConditionNotMet")
+
+    client, transport = client_of(service)
+    run = client.copy(client, "s", "k", options, source_etag=pinned)
+    if ours:
         assert (await run).etag == "0x6"
     else:
-        with pytest.raises(AlreadyExists):
+        with pytest.raises((AlreadyExists, PreconditionFailed, ConnectionFailed)):
             await run
+    assert len(set(marks)) == 1
+    assert re.fullmatch("[0-9a-f]{16}", marks[0])
+    sent = next(one for one in transport.requests if one.method == "PUT")
+    assert header(sent, "x-ms-source-if-match") == '"0x1"'
+    assert header(sent, "x-ms-meta-old") == (None if options.metadata else "1"), "what is sent replaces all of it"
+
+
+async def test_a_conditional_copy_that_is_refused_at_once_is_believed() -> None:
+    client, transport = client_of(SOURCE, refused(412, "ConditionNotMet"))
+    with pytest.raises(PreconditionFailed):
+        await client.copy(client, "s", "k", WriteOptions(if_match="0x5"))
+    assert len(transport.requests) == 2
 
 
 async def test_a_sas_goes_with_the_address_of_a_copys_source_and_nowhere_else() -> None:
