@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
@@ -262,6 +264,18 @@ async def test_loops_and_threads_share_a_token() -> None:
     with ThreadPoolExecutor(3) as threads:
         assert set(threads.map(in_a_loop_of_its_own, range(3))) == {"one"}
     assert entra.asked == 1
+
+
+def test_a_loop_in_which_many_waited_for_a_token_is_not_kept_alive() -> None:
+    source = SignIn(Entra(token("one")), clock=Clock())
+
+    async def run() -> weakref.ref[asyncio.AbstractEventLoop]:
+        await asyncio.gather(*(source.token() for _ in range(3)))
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(run())
+    gc.collect()
+    assert loop() is None
 
 
 def entra_error(code: str) -> ClientAuthenticationError:

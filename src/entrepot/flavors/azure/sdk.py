@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC
 from typing import Any, Final, TypeVar
 
@@ -51,8 +52,8 @@ class AzureSdkClient(AzureClient):
     async def close(self) -> None:
         await self._clients.close()
 
-    async def _made(self) -> ContainerClient:
-        return ContainerClient(
+    async def _made(self, stack: AsyncExitStack) -> ContainerClient:
+        client = ContainerClient(
             self._location.endpoint.url,
             self._location.container,
             credential=sdk_credential(self._credential),
@@ -60,6 +61,7 @@ class AzureSdkClient(AzureClient):
             max_single_put_size=_ALL_AT_ONCE_BYTES,
             **sdk_options(self._ca_file),
         )
+        return await stack.enter_async_context(client)
 
     # ---- one call ---------------------------------------------------------------------------------
 
