@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import threading
@@ -331,6 +332,66 @@ async def test_an_option_that_a_service_drops_is_refused() -> None:
                 await attempt
     await store.write_bytes("f", b"x", WriteOptions(mtime_s=1.5))  # kept where it can be
     assert client.all_keys() == ["root/f"]
+
+
+@pytest.mark.parametrize("when", ["before", "after", "late"])
+@pytest.mark.parametrize("how", ["open x", "makedirs", "probe"])
+async def test_a_probe_that_is_cancelled_leaves_nothing(how: str, when: str) -> None:
+    """Also where the service had the bytes, and writes them behind the back of whoever cleans up."""
+    client = Undeclared()
+    store = store_over(client)
+    real_put = client.scripts["put"]
+    late: list[asyncio.Task[Any]] = []
+
+    async def cancelled(real: Script, *arguments: Any) -> Any:
+        scope.cancel()
+        if when == "after":
+            await real_put(real, *arguments)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            if when == "late":
+                late.append(asyncio.create_task(arriving(real, *arguments)))
+
+    async def arriving(real: Script, *arguments: Any) -> None:
+        await asyncio.sleep(0.05)
+        await real_put(real, *arguments)
+
+    client.scripts["put"] = cancelled
+    with anyio.CancelScope() as scope:
+        if how == "open x":
+            await store.open("f", "x")
+        elif how == "makedirs":
+            await store.makedirs("dir")
+        else:
+            await store.probe_capabilities()
+    assert scope.cancelled_caught
+    await asyncio.gather(*late)
+    assert client.all_keys() == []
+
+
+async def test_temporaries_of_a_probe_that_may_not_be_deleted_do_not_take_its_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client = Undeclared("exclusive_create")
+    store = store_over(client)
+
+    async def denied(_real: Script, *_arguments: Any) -> Any:
+        raise PermissionDenied("scripted", operation="delete", uri=client.uri("x"))
+
+    client.scripts["delete"] = denied
+    await store.write_bytes("f", b"mine", WriteOptions(if_none_match=True))
+    assert client.content("root/f") == b"mine"
+    assert "a temporary of a probe may stay" in caplog.text
+    with anyio.CancelScope() as scope:
+
+        async def cancelled(_real: Script, *_arguments: Any) -> Any:
+            scope.cancel()
+            await anyio.sleep_forever()
+
+        client.scripts["put"] = cancelled
+        await store.probe_capabilities()
+    assert scope.cancelled_caught
 
 
 async def test_a_probe_that_fails_is_asked_again() -> None:

@@ -21,6 +21,7 @@ from entrepot.flavors.gcp.attempts import LIMITS, NO_OBJECT, GcpAttempts, condit
 from entrepot.flavors.gcp.removals import Removals
 from entrepot.flavors.gcp.requests import Doomed, Piece
 from entrepot.models import NO_OPTIONS, Buffer, ObjectStat, Part, Upload, WriteOptions
+from entrepot.objects.uploads import LATE_S
 from entrepot.objects.waves import REQUESTS, wave
 from entrepot.paths import TEMPORARY_PREFIX
 from entrepot.services.checksums import combine_crc32c, crc32c_aside, crc32c_hex
@@ -35,8 +36,6 @@ _AT_ONCE: Final = 32
 
 _LONGER_BYTES: Final = len(f"{TEMPORARY_PREFIX}{'0' * 16}//00000-{'0' * 8}")
 _ENDED_KEPT: Final = 1_000
-_LATE_S: Final = 0.5
-"""How long after an abort a part may still appear whose request was given up: its bytes had arrived by then."""
 _PART = re.compile(
     rf"(?P<directory>(?:.*/)?){re.escape(TEMPORARY_PREFIX)}(?P<id>[0-9a-f]{{16}})/(?P<name>.+)/"
     r"(?P<number>\d{5}|x)-(?P<write>[0-9a-f]{8})",
@@ -198,7 +197,7 @@ class ComposedUploads:
         self._begun.pop(upload.upload_id, None)
         await self._remove_all(upload)
         if upload.upload_id in self._given_up:
-            await anyio.sleep(_LATE_S)
+            await anyio.sleep(LATE_S)
             await self._remove_all(upload)
             self._given_up.discard(upload.upload_id)
 
