@@ -77,7 +77,8 @@ class StrictGcs(Transport):
     """One service with one bucket, `bucket`.
 
     tokens: those that are good. script: asked for each request, by its place from 0 on: None lets it be, a Reply stands
-    in for it, "lost" does it and loses the reply, "unsent" breaks before. persist: how many of the bytes that a session
+    in for it, "lost" does it and loses the reply, "busy" does it and a gateway
+    says 503, "unsent" breaks before. persist: how many of the bytes that a session
     is sent it keeps. acknowledge: what a 308 then tells, in place of the truth.
     """
 
@@ -106,6 +107,8 @@ class StrictGcs(Transport):
             if wanted == "unsent":
                 raise ConnectionFailed("nothing was sent", not_sent=True)
             reply = wanted if isinstance(wanted, Reply) else self.answer(request)
+            if wanted == "busy":
+                reply = Reply(503)
             if wanted == "lost" or reply.lost:
                 raise ConnectionFailed("the connection broke")
             yield CannedResponse(reply)
@@ -163,9 +166,9 @@ class StrictGcs(Transport):
             return self._compose(key, query, json.loads(body))
         if method == "DELETE":
             self._condition(key, query.get("ifGenerationMatch"))
-            self.old.append(self._found(key))
-            del self.live[key]
+            self._delete(self._found(key, query.get("generation")), for_good="generation" in query)
             return Reply(204)
+        self._condition(key, query.get("ifGenerationMatch"))
         return shown(self._found(key, query.get("generation")).row(), query)
 
     def _require_bucket(self, bucket: str) -> None:
@@ -177,6 +180,14 @@ class StrictGcs(Transport):
             if held.name == key and (generation == str(held.generation) if generation else held is self.live.get(key)):
                 return held
         raise Refused(404, "notFound", f"No such object: bucket/{key}")
+
+    def _delete(self, held: Held, *, for_good: bool) -> None:
+        if held is self.live.get(held.name):
+            del self.live[held.name]
+            if not for_good:
+                self.old.append(held)
+        else:
+            self.old.remove(held)
 
     def _condition(self, key: str, wanted: str | None) -> None:
         now = self.live[key].generation if key in self.live else 0

@@ -249,8 +249,10 @@ class BaseArtifactStore(StackComponent, ABC):
         """Move a file or a tree inside the store; atomic where `Capabilities.atomic_rename`, else copy, verify, delete.
 
         overwrite: a file may replace a file, and a tree an empty directory; a tree replaces nothing else.
-        A failure keeps the source. Raises: NotFound, AlreadyExists, IsADirectory; InvalidPath for a tree that would
-        move into itself.
+        A failure keeps the source, and so does another writer who replaces it meanwhile, of a tree the file replaced
+        (`Capabilities.conditional_delete`; without, a race stays). Raises: NotFound, AlreadyExists, IsADirectory;
+        InvalidPath for a tree that would move into itself; PreconditionFailed, of a tree in a PartialFailure, where the
+        source was replaced.
         """
 
     @abstractmethod

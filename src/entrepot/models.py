@@ -232,6 +232,7 @@ class Capabilities:
     exclusive_create: `open(…, "x")` and `if_none_match` are decided by the server.
     exclusive_copy: `copyfile(overwrite=False)` is, too; else a look comes before the copy.
     conditional_write: `if_match` on writes. metadata, content_type: kept and told by `stat`.
+    conditional_delete: a move by copies removes only what it copied, decided by the server; else a look comes before.
     multipart: parts of one object can be written in any order and at once.
     etags: `stat` and `scan` tell an etag of every file; without, a file that is replaced by one of its size may go
     unnoticed by a reader and by a copy.
@@ -247,6 +248,7 @@ class Capabilities:
     exclusive_create: bool | None = True
     exclusive_copy: bool | None = True
     conditional_write: bool | None = False
+    conditional_delete: bool = False
     metadata: bool | None = True
     content_type: bool | None = True
     multipart: bool = True

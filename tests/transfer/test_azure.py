@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import secrets
@@ -43,11 +42,11 @@ from entrepot.models import MIB, WriteOptions
 from entrepot.testing.azure_server import AzuriteServer
 from entrepot.testing.raw_azure import RawAzure
 from entrepot.transfer.engine import CopyOptions, copy_between
+from trees import NAMES, hashes
 
 pytestmark = pytest.mark.anyio
 
 TREE = CopyOptions(recursive=True)
-NAMES = ["plain", "with space", "100%", "%41", "a+b", "#hash", "what?", "é", "e\u0301x", "日本", "empty", "d/deep/y"]
 
 
 @pytest.fixture
@@ -64,26 +63,6 @@ def raw(azurite_server: AzuriteServer, container: str) -> RawAzure:
 async def store(azurite_server: AzuriteServer, container: str) -> AsyncIterator[AzureArtifactStore]:
     async with AzureArtifactStore(f"az://{container}", **azurite_server.azure_options) as store:
         yield store
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> LocalArtifactStore:
-    top = tmp_path / "src"
-    for number, name in enumerate(NAMES):
-        path = top / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"" if name == "empty" else os.urandom(1 + 100 * number))
-        os.utime(path, (0, 1_600_000_000 + number))
-    (top / "large").write_bytes(os.urandom(26 * MIB + 3))
-    (top / "nothing").mkdir()
-    return LocalArtifactStore(tmp_path)
-
-
-def hashes(top: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(top)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        for path in top.rglob("*")
-    }
 
 
 def fetched(url: str, method: str = "GET", data: bytes | None = None, **headers: str) -> tuple[int, bytes]:

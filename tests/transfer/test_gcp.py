@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -24,6 +23,7 @@ from entrepot.testing.gcs import GcsServer
 from entrepot.testing.names import ODD_NAMES
 from entrepot.transfer.engine import CopyOptions, copy_between
 from entrepot.transfer.events import Event, Progress
+from trees import disk_with, hashes
 
 pytestmark = pytest.mark.anyio
 
@@ -44,22 +44,7 @@ async def gcs(
 
 @pytest.fixture
 def disk(tmp_path: Path) -> LocalArtifactStore:
-    top = tmp_path / "src"
-    for number, name in enumerate(NAMES):
-        path = top / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"" if name == "empty" else os.urandom(1 + 100 * number))
-        os.utime(path, (0, 1_600_000_000 + number))
-    (top / "large").write_bytes(os.urandom(20 * MIB + 3))
-    (top / "nothing").mkdir()
-    return LocalArtifactStore(tmp_path)
-
-
-def hashes(top: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(top)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        for path in top.rglob("*")
-    }
+    return disk_with(tmp_path, NAMES)
 
 
 def keys_of(server: GcsServer, store: GcpArtifactStore) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import random
 import socket
@@ -23,11 +22,11 @@ from entrepot.paths import TEMPORARY_PREFIX
 from entrepot.testing.servers import Server
 from entrepot.transfer.engine import CopyOptions, copy_between
 from entrepot.transfer.events import Event, Progress
+from trees import NAMES, hashes
 
 pytestmark = pytest.mark.anyio
 
 TREE = CopyOptions(recursive=True)
-NAMES = ["plain", "with space", "100%", "%41", "a+b", "#hash", "what?", "é", "e\u0301x", "日本", "empty", "d/deep/y"]
 
 
 @pytest.fixture(params=["rclone", "juicefs"])
@@ -47,26 +46,6 @@ def unused_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> LocalArtifactStore:
-    top = tmp_path / "src"
-    for number, name in enumerate(NAMES):
-        path = top / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"" if name == "empty" else os.urandom(1 + 100 * number))
-        os.utime(path, (0, 1_600_000_000 + number))
-    (top / "large").write_bytes(os.urandom(26 * MIB + 3))
-    (top / "nothing").mkdir()
-    return LocalArtifactStore(tmp_path)
-
-
-def hashes(top: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(top)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        for path in top.rglob("*")
-    }
 
 
 async def test_within_a_service_type_metadata_and_time_are_kept(s3: S3ArtifactStore) -> None:

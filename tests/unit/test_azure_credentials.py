@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
@@ -36,6 +38,7 @@ from entrepot.errors import (
     PermissionDenied,
 )
 from entrepot.flavors.azure.metadata import kept_name
+from entrepot.http.transport import Request
 from entrepot.models import ByteRange, Upload
 
 pytestmark = pytest.mark.anyio
@@ -263,6 +266,18 @@ async def test_loops_and_threads_share_a_token() -> None:
     assert entra.asked == 1
 
 
+def test_a_loop_in_which_many_waited_for_a_token_is_not_kept_alive() -> None:
+    source = SignIn(Entra(token("one")), clock=Clock())
+
+    async def run() -> weakref.ref[asyncio.AbstractEventLoop]:
+        await asyncio.gather(*(source.token() for _ in range(3)))
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(run())
+    gc.collect()
+    assert loop() is None
+
+
 def entra_error(code: str) -> ClientAuthenticationError:
     """As azure-identity words the answer of Microsoft Entra."""
     text = f"Authentication failed: {code}: Some text of the service. Trace ID: 1 Correlation ID: 2 Timestamp: 3"
@@ -375,6 +390,26 @@ async def test_with_a_sign_in_the_source_of_a_copied_block_is_read_by_its_token(
     (request,) = transport.requests
     assert header(request, "x-ms-copy-source") == "https://acct.blob.core.windows.net/box/s"
     assert header(request, "x-ms-copy-source-authorization") == "Bearer one"
+
+
+@pytest.mark.parametrize("then", [401, 403])
+async def test_what_proves_a_source_is_made_anew_with_the_token(then: int) -> None:
+    """The request is asked again with a new token, and still names the source by the one that was refused."""
+
+    def service(request: Request) -> Reply:
+        if header(request, "authorization") == "Bearer old":
+            return refused(401, "InvalidAuthenticationInfo")
+        if header(request, "x-ms-copy-source-authorization") == "Bearer old":
+            return refused(then, "CannotVerifyCopySource")
+        return Reply(201)
+
+    client, transport = client_of(service, credential=SignIn(Entra(token("old"), token("new"))))
+    await client.copy_part(Upload("k", "0" * 32), 1, client, "s", ByteRange(0, 5))
+    assert header(transport.requests[-1], "x-ms-copy-source-authorization") == "Bearer new"
+    client, transport = client_of(refused(403, "CannotVerifyCopySource"), credential=SignIn(Entra(token("good"))))
+    with pytest.raises(PermissionDenied):
+        await client.copy_part(Upload("k", "0" * 32), 1, client, "s", ByteRange(0, 5))
+    assert len(transport.requests) == 1, "a source that may not be read is not asked for twice"
 
 
 async def test_parts_of_a_batch_are_each_signed_in() -> None:

@@ -19,6 +19,7 @@ from entrepot.errors import (
     BadResponse,
     ChecksumMismatch,
     Conflict,
+    ConnectionFailed,
     ContainerNotFound,
     NotFound,
     PreconditionFailed,
@@ -32,6 +33,7 @@ from entrepot.flavors.azure.faults import fault
 from entrepot.flavors.azure.requests import block_id, content_md5
 from entrepot.http.transport import Request
 from entrepot.models import MIB, ByteRange, FileStat, Part, Upload, WriteOptions
+from entrepot.objects.client import CHANGED
 from entrepot.objects.trees import copy_object
 from entrepot.services.checksums import PartCrc32c, WholeMd5, crc32c, crc32c_hex, md5_hex
 from entrepot.services.faults import ErrorInside, ErrorReply, Unreadable
@@ -333,6 +335,22 @@ async def test_what_could_not_be_deleted_is_told_and_what_passes_is_tried_again(
     assert b"/box/a" not in bytes(transport.requests[1].body)
 
 
+async def test_blobs_that_are_another_by_now_are_told_from_those_that_are_gone() -> None:
+
+    def singly(request: Request) -> Reply:
+        if request.target == "/box/a":
+            return Reply(404)
+        return Reply(headers=HEAD_OF) if request.method == "HEAD" else refused(412, "ConditionNotMet")
+
+    batch = batch_reply(*(answer(number, "412 Condition", "ConditionNotMet") for number in range(2)))
+    client, transport = client_of(batch, singly)
+    failures = await client.delete_many(["a", "b"], etags={"a": "0x1", "b": "0x2"})
+    assert [(one.key, one.code) for one in failures] == [("b", CHANGED)]
+    assert b'if-match: "0x1"' in bytes(transport.requests[0].body)
+    asked = sorted((one.method, one.target, header(one, "if-match")) for one in transport.requests[1:])
+    assert asked == [("DELETE", "/box/a", '"0x1"'), ("DELETE", "/box/b", '"0x2"'), ("HEAD", "/box/b", None)]
+
+
 async def test_parts_of_a_batch_are_signed_by_the_services_clock_too() -> None:
     there = {"date": "Wed, 21 Oct 2015 07:28:00 GMT"}
 
@@ -447,6 +465,13 @@ async def test_bytes_are_compared_with_what_the_service_tells(told: dict[str, st
     client, transport = client_of(flipped)
     with pytest.raises(ChecksumMismatch, match="read twice"):
         await client.get("k")
+
+
+async def test_an_old_version_whose_etag_does_not_match_is_looked_at_itself() -> None:
+    client, transport = client_of(refused(412, "ConditionNotMet"), Reply(404))
+    with pytest.raises(NotFound):
+        await client.get("k", if_match="0x1", version="2024-01-01T00:00:00.0Z")
+    assert methods(transport) == [f"{one} /box/k?versionid=2024-01-01T00%3A00%3A00.0Z" for one in ("GET", "HEAD")]
 
 
 async def test_the_checksum_of_a_part_is_not_taken_for_the_wholes() -> None:
@@ -797,17 +822,50 @@ async def test_a_copy_that_is_not_what_was_copied_is_an_error() -> None:
         await client.copy(client, "s", "k", WriteOptions(metadata={"a": "1"}))
 
 
-@pytest.mark.parametrize("source", ["https://acct.blob.core.windows.net/box/s", "https://elsewhere/box/s"])
-async def test_a_lost_reply_to_a_create_only_copy_is_settled_by_its_source(source: str) -> None:
-    client, _ = client_of(
-        Reply(lost=True), refused(409, "BlobAlreadyExists"), copied("success", x_ms_copy_source=f"{source}?sig=x")
-    )
-    run = client.copy(client, "s", "k", WriteOptions(if_none_match=True), source_etag="0x1")
-    if "acct" in source:
+CONDITIONS = [WriteOptions(if_none_match=True), WriteOptions(if_match="0x5"),
+              WriteOptions(metadata={"a": "1"}, if_match="0x5")]  # fmt: skip
+
+
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize("pinned", [None, "0x1"])
+@pytest.mark.parametrize("options", CONDITIONS, ids=["create only", "this etag", "this etag, with metadata"])
+@pytest.mark.parametrize("then", ["refused", "lost"])
+async def test_a_lost_reply_to_a_conditional_copy_is_settled_by_its_own_mark(
+    options: WriteOptions, pinned: str | None, ours: bool, then: str
+) -> None:
+    """Another writer may have copied the same source there."""
+    marks: list[str] = []
+
+    def service(request: Request) -> Reply:
+        if request.method == "HEAD" and request.target == "/box/s":
+            return Reply(headers={"content-length": "5", "x-ms-meta-old": "1", **TAGGED})
+        if request.method == "HEAD":
+            mark = marks[0] if ours else "0" * 16
+            return Reply(headers={**copied("success", x_ms_meta_a="1").headers, "x-ms-meta-entrepot_write": mark})
+        marks.append(header(request, "x-ms-meta-entrepot_write") or "")
+        if len(marks) == 1 or then == "lost":
+            return Reply(lost=True)
+        return refused(409, "BlobAlreadyExists") if options.if_none_match else refused(412, "ConditionNotMet")
+
+    client, transport = client_of(service)
+    run = client.copy(client, "s", "k", options, source_etag=pinned)
+    if ours:
         assert (await run).etag == "0x6"
     else:
-        with pytest.raises(AlreadyExists):
+        with pytest.raises((AlreadyExists, PreconditionFailed, ConnectionFailed)):
             await run
+    assert len(set(marks)) == 1
+    assert re.fullmatch("[0-9a-f]{16}", marks[0])
+    sent = next(one for one in transport.requests if one.method == "PUT")
+    assert header(sent, "x-ms-source-if-match") == '"0x1"'
+    assert header(sent, "x-ms-meta-old") == (None if options.metadata else "1"), "what is sent replaces all of it"
+
+
+async def test_a_conditional_copy_that_is_refused_at_once_is_believed() -> None:
+    client, transport = client_of(SOURCE, refused(412, "ConditionNotMet"))
+    with pytest.raises(PreconditionFailed):
+        await client.copy(client, "s", "k", WriteOptions(if_match="0x5"))
+    assert len(transport.requests) == 2
 
 
 async def test_a_sas_goes_with_the_address_of_a_copys_source_and_nowhere_else() -> None:

@@ -97,6 +97,11 @@ PRIMITIVES: dict[str, tuple[Any, Reply, str]] = {
         Reply(202),
         f"DELETE /box/k\n{HOST}\nx-ms-delete-snapshots: include\n{TAIL}",
     ),
+    "delete this etag": (
+        lambda c: c.delete("k", if_match="0x1"),
+        Reply(202),
+        f'DELETE /box/k\n{HOST}\nx-ms-delete-snapshots: include\nif-match: "0x1"\n{TAIL}',
+    ),
     "versions": (
         lambda c: c.list_versions("k"),
         Reply(body=listing()),
@@ -115,7 +120,7 @@ PRIMITIVES: dict[str, tuple[Any, Reply, str]] = {
         THERE,
         (
             f"PUT /box/k\n{HOST}\nx-ms-copy-source: https://acct.blob.core.windows.net/box/s\nx-ms-meta-a: 1\n"
-            f'if-none-match: *\nx-ms-source-if-match: "0x1"\n{TAIL}'
+            f'x-ms-meta-entrepot_write: RANDOM\nif-none-match: *\nx-ms-source-if-match: "0x1"\n{TAIL}'
         ),
     ),
     "put part": (
@@ -357,6 +362,17 @@ def test_the_environments_key_is_not_sent_to_another_account(monkeypatch: pytest
     monkeypatch.setenv("AZURE_STORAGE_KEY", KEY)
     account = AzureConfig(path="az://box", account_name="acct").account()
     assert (account.name, type(account.credential).__name__) == ("acct", "SignIn")
+
+
+def test_a_key_of_the_environment_without_an_account_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_KEY", KEY)
+    with pytest.raises(ValueError, match="AZURE_STORAGE_ACCOUNT"):
+        AzureConfig(path="az://box")
+    with pytest.raises(ConfigurationError, match="AZURE_STORAGE_ACCOUNT"):
+        AzureArtifactStore("az://box")
+    with pytest.raises(ConfigurationError, match="AZURE_STORAGE_ACCOUNT") as caught:
+        AzureArtifactStore("az://box", endpoint_url="http://127.0.0.1:10000")
+    assert KEY not in str(caught.value)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -23,12 +24,14 @@ from entrepot.errors import (
     PreconditionFailed,
     ServiceUnavailable,
     StoreError,
+    Throttled,
     UnsupportedOperation,
 )
 from entrepot.flavors.gcp import replies
 from entrepot.flavors.gcp.attempts import Overtaken
 from entrepot.flavors.gcp.client import GcpClient
-from entrepot.flavors.gcp.faults import fault
+from entrepot.flavors.gcp.faults import did_nothing, fault
+from entrepot.flavors.gcp.store import GcpArtifactStore
 from entrepot.http.transport import Request
 from entrepot.models import MIB, ByteRange, DeleteFailure, FileStat, WriteOptions
 from entrepot.services.checksums import crc32c, crc32c_hex
@@ -81,7 +84,7 @@ def refusal(status: int, reason: str, message: str = "m") -> Reply:
         (500, "backendError", "get", "ServiceUnavailable"),
         (502, "", "get", "ServiceUnavailable"),
         (503, "backendError", "get", "ServiceUnavailable"),
-        (503, "", "get", "Throttled"),
+        (503, "SlowDown", "get", "Throttled"),
         (504, "", "get", "ServiceUnavailable"),
         (413, "uploadTooLarge", "put", "ServiceError"),
         (400, "invalid", "put", "ServiceError"),
@@ -96,6 +99,14 @@ def test_status_and_reason_decide_the_class(status: int, code: str, operation: s
     assert type(found) is getattr(errors, kind)
     assert (found.operation, found.uri) == (operation, "gs://b/k")
     assert "\n" not in str(found)
+
+
+def test_a_gateway_that_is_busy_is_no_word_of_the_service() -> None:
+    found = fault(ErrorReply(503, headers={"retry-after": "7"}), operation="put", uri="")
+    assert isinstance(found, Throttled)
+    assert (found.retry_after_s, did_nothing(found)) == (7, False)
+    assert did_nothing(fault(ErrorReply(503, "SlowDown"), operation="put", uri=""))
+    assert did_nothing(fault(ErrorReply(429), operation="put", uri=""))
 
 
 def test_a_failed_condition_of_a_create_is_an_object_that_exists() -> None:
@@ -424,7 +435,7 @@ async def test_a_token_that_stays_refused_has_expired() -> None:
 OTHER = WriteOptions(metadata={"by": "another"})
 
 
-@pytest.mark.parametrize("how", ["lost", "unsent", 500, 503, 429])
+@pytest.mark.parametrize("how", ["lost", "busy", "unsent", 500, 503, 429])
 async def test_a_put_whose_attempt_failed_ends_as_if_written_once(how: str | int) -> None:
     service = StrictGcs(Script({0: how if isinstance(how, str) else Reply(how)}))
     stat = await client_of(service).put("k", HELLO, WriteOptions("text/csv", {"a": "1"}))
@@ -541,7 +552,7 @@ async def test_a_service_that_kept_other_bytes_is_not_believed() -> None:
 # ---- deletes -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["lost", "unsent", 500, 429])
+@pytest.mark.parametrize("how", ["lost", "busy", "unsent", 500, 429])
 async def test_a_delete_whose_attempt_failed_ends_deleted(how: str | int) -> None:
     service = StrictGcs()
     service.put("k", b"x")
@@ -550,13 +561,14 @@ async def test_a_delete_whose_attempt_failed_ends_deleted(how: str | int) -> Non
     assert service.live == {}
 
 
-async def test_a_repeated_delete_removes_only_what_was_seen() -> None:
+@pytest.mark.parametrize("how", ["lost", "busy"])
+async def test_a_repeated_delete_removes_only_what_was_seen(how: str) -> None:
     service = StrictGcs()
     service.put("k", b"x")
 
     def script(number: int, _request: Request) -> str | None:
         if number == 0:
-            return "lost"
+            return how
         if number == 1:
             service.put("k", b"newer")
         if number == 2:
@@ -568,6 +580,38 @@ async def test_a_repeated_delete_removes_only_what_was_seen() -> None:
     conditions = [one.target.partition("?")[2] for one in service.requests if one.method == "DELETE"]
     assert conditions[0] == ""
     assert all(one.startswith("ifGenerationMatch=17") for one in conditions[1:])
+
+
+@pytest.mark.parametrize("how", ["lost", 500, 429])
+async def test_a_pinned_delete_never_removes_another_object(how: str | int) -> None:
+    service = StrictGcs()
+    old = service.put("k", b"x")
+    service.script = Script({0: how if isinstance(how, str) else Reply(how)})
+    await client_of(service).delete("k", if_match=str(old.generation))
+    assert service.live == {}
+    service.put("k", b"theirs")
+    with pytest.raises(PreconditionFailed, match="it is kept"):
+        await client_of(service).delete("k", if_match=str(old.generation))
+    with pytest.raises(PreconditionFailed, match="it is kept"):
+        await client_of(service).delete("k", if_match="no generation")
+    assert service.live["k"].data == b"theirs"
+    assert all("ifGenerationMatch" in one.target for one in service.requests if one.method == "DELETE")
+
+
+async def test_a_rename_keeps_what_another_writer_put_at_its_source() -> None:
+    service = StrictGcs()
+    service.put("dir/k", b"x")
+
+    def script(_number: int, request: Request) -> None:
+        if request.method == "DELETE":
+            service.put("dir/k", b"theirs")
+
+    service.script = script
+    store = GcpArtifactStore(path="gs://bucket/dir", access_token=TOKEN)
+    store._make_client = lambda: client_of(service)  # type: ignore[method-assign]
+    with pytest.raises(PreconditionFailed, match="replaced the source"):
+        await store.rename("k", "moved")
+    assert {name: held.data for name, held in service.live.items()} == {"dir/k": b"theirs", "dir/moved": b"x"}
 
 
 @pytest.mark.parametrize("etag", ["0", "017"])
@@ -588,21 +632,48 @@ async def test_a_batch_tells_each_key_apart() -> None:
     for name in ("a", "b", "c"):
         service.put(name, b"x")
     parts = batch(part(0, 204), part(1, 403, '{"error": {"message": "no", "errors": [{"reason": "forbidden"}]}}'),
-                  part(2, 503))  # fmt: skip
+                  part(2, 500))  # fmt: skip
     service.script = Script({0: Reply(200, {"content-type": BATCH}, parts)})
     failures = await client_of(service).delete_many(["a", "b", "c"])
     assert [(one.key, one.code) for one in failures] == [("b", "AccessDenied")]
     assert "c" not in service.live, "what failed for now is deleted singly"
 
 
-async def test_a_batch_whose_reply_is_lost_is_settled_key_by_key() -> None:
+async def test_the_parts_that_a_service_is_too_busy_for_go_again_in_one_batch() -> None:
+    service = StrictGcs()
+    for name in ("a", "b", "c", "d"):
+        service.put(name, b"x")
+    denied = part(1, 403, '{"error": {"message": "no", "errors": [{"reason": "forbidden"}]}}')
+    busy = batch(part(0, 429), denied, part(2, 503), part(3, 500))
+    slow = batch(part(0, 204), part(1, 403, '{"error": {"errors": [{"reason": "rateLimitExceeded"}]}}'))
+    service.script = Script({n: Reply(200, {"content-type": BATCH}, one) for n, one in enumerate((busy, slow))})
+    failures = await client_of(service).delete_many(["a", "b", "c", "d"])
+    assert [(one.key, one.code) for one in failures] == [("b", "AccessDenied")]
+    sent = [re.findall(r"/o/(\w) HTTP", one.content.decode()) for one in service.requests[:3]]
+    assert sent == [["a", "b", "c", "d"], ["a", "c"], ["c"]]
+    assert service.asked()[3:] == ["GET /storage/v1/b/bucket/o/d", "DELETE /storage/v1/b/bucket/o/d"]
+    assert set(service.live) == {"a", "b"}, "whose replies were scripted"
+
+
+async def test_a_batch_that_is_lost_after_a_busy_one_leaves_nothing_behind() -> None:
+    service = StrictGcs()
+    for name in ("a", "b"):
+        service.put(name, b"x")
+    busy = Reply(200, {"content-type": BATCH}, batch(part(0, 500), part(1, 429)))
+    service.script = Script({0: busy, 1: "lost"})
+    assert await client_of(service).delete_many(["a", "b"]) == []
+    assert service.live == {}
+
+
+@pytest.mark.parametrize("how", ["lost", "busy"])
+async def test_a_batch_whose_reply_is_lost_is_settled_key_by_key(how: str) -> None:
     service = StrictGcs()
     for name in ("a", "b"):
         service.put(name, b"x")
 
     def script(number: int, _request: Request) -> str | None:
         if number == 0:
-            return "lost"
+            return how
         if number == 1:
             service.put("a", b"another's, newer")
         return None
@@ -704,7 +775,7 @@ async def test_a_large_copy_goes_on_by_its_token_until_it_is_done() -> None:
 
 
 @pytest.mark.parametrize("at", range(3))
-@pytest.mark.parametrize("how", ["lost", 500, 429])
+@pytest.mark.parametrize("how", ["lost", "busy", 500, 429])
 async def test_each_step_of_a_copy_is_retried(at: int, how: str | int) -> None:
     service = StrictGcs()
     service.copy_step = 40
@@ -732,6 +803,32 @@ async def test_a_copy_is_pinned_to_its_source() -> None:
     with pytest.raises(PreconditionFailed, match="the source is another"):
         await client.copy(client, "s", "k", source_etag=old)
     assert "k" not in service.live
+
+
+async def test_a_copy_into_a_storage_class_never_mixes_two_writers_objects() -> None:
+    """Its source is described first, and may be another when it is copied."""
+    service = StrictGcs()
+    old = str(service.put("s", b"old", contentType="text/old", metadata={"by": "one"}).generation)
+    client = client_of(service, storage_class="NEARLINE")
+
+    def script(_number: int, request: Request) -> None:
+        if request.method == "POST" and len(service.asked("POST")) == 1:
+            service.put("s", b"newer", contentType="text/new", metadata={"by": "another"})
+
+    service.script = script
+    await client.copy(client, "s", "k")
+    held = service.live["k"]
+    assert (held.data, held.described["contentType"], held.described["metadata"], held.described["storageClass"]) == (
+        b"newer",
+        "text/new",
+        {"by": "another"},
+        "NEARLINE",
+    )
+    assert service.asked("POST") == ["POST /storage/v1/b/bucket/o/s/rewriteTo/b/bucket/o/k"] * 2
+    with pytest.raises(PreconditionFailed, match="the source is another") as caught:
+        await client.copy(client, "s", "k2", source_etag=old)
+    assert caught.value.uri == "gs://bucket/s"
+    assert "k2" not in service.live
 
 
 async def test_an_exclusive_copy_loses_to_what_is_there_and_says_which_condition_failed() -> None:

@@ -131,6 +131,11 @@ PRIMITIVES: dict[str, tuple[Any, Reply, str]] = {
         Reply(204),
         f"DELETE /storage/v1/b/bucket/o/d%2Fk%20%C3%A9\n{HOST}{AUTH}\n",
     ),
+    "delete this generation": (
+        lambda c: c.delete("k", if_match="17"),
+        Reply(204),
+        f"DELETE /storage/v1/b/bucket/o/k?ifGenerationMatch=17\n{HOST}{AUTH}\n",
+    ),
     "delete many": (
         lambda c: c.delete_many(["a/b", "c d"]),
         Reply(
@@ -271,14 +276,35 @@ async def test_user_project_pays_for_every_request() -> None:
     assert "DELETE /storage/v1/b/bucket/o/a%2Fb?userProject=payer HTTP/1.1" in text
 
 
+async def test_the_name_of_our_own_metadata_is_nobodys_to_give() -> None:
+    transport = CannedTransport()
+    client = client_of(transport)
+    options = WriteOptions(metadata={"Entrepot-Write": "mine"})
+    for attempt in (
+        client.put("k", b"", options),
+        client.create_upload("k", options),
+        client.copy(client, "s", "k", options),
+    ):
+        with pytest.raises(ConfigurationError, match=r"entrepot's own.*choose another name"):
+            await attempt
+    assert transport.requests == []
+
+
 async def test_storage_class_is_that_of_what_is_written() -> None:
     (put,) = await asked_with(PRIMITIVES["put"][0], OBJECT, storage_class="NEARLINE")
     assert '"storageClass": "NEARLINE"' in put
     (session,) = await asked_with(PRIMITIVES["create upload"][0], SESSION, storage_class="NEARLINE")
     assert '"storageClass": "NEARLINE"' in session
-    kept = Reply(200, {}, json.dumps({"contentType": "text/csv", "metadata": {"a": "1"}, "cacheControl": "x"}).encode())
+    kept = Reply(
+        200,
+        {},
+        json.dumps(
+            {"generation": "16", "contentType": "text/csv", "metadata": {"a": "1"}, "cacheControl": "x"}
+        ).encode(),
+    )
     look, copy = await asked_with(lambda c: c.copy(c, "s", "k"), kept, DONE, storage_class="NEARLINE")
-    assert look.startswith("GET /storage/v1/b/bucket/o/s?fields=contentType%2Cmetadata%2CcacheControl")
+    assert look.startswith("GET /storage/v1/b/bucket/o/s?fields=generation%2CcontentType%2Cmetadata%2CcacheControl")
+    assert "&ifSourceGenerationMatch=16\n" in copy, "what is kept and what is copied are of one object"
     assert json.loads(copy.partition("\n\n")[2]) == {
         "contentType": "text/csv",
         "metadata": {"a": "1"},

@@ -208,7 +208,7 @@ async def test_damage_on_the_way_is_refused_by_the_checksum_of_the_whole() -> No
 
 
 @pytest.mark.parametrize("at", range(6))
-@pytest.mark.parametrize("how", ["lost", "unsent", 503, 500, 429])
+@pytest.mark.parametrize("how", ["lost", "busy", "unsent", 503, 500, 429])
 async def test_any_one_reply_lost_or_failed_ends_in_equal_bytes(at: int, how: str | int) -> None:
     service = StrictGcs(Script({at: how if isinstance(how, str) else Reply(how)}))
     await sent(client_of(service))
@@ -223,7 +223,8 @@ async def test_after_a_lost_reply_the_session_is_asked_before_anything_is_sent()
     assert ranges[2:5] == [f"bytes {MIB}-{2 * MIB - 1}/*", "bytes */*", f"bytes {2 * MIB}-{3 * MIB - 1}/*"]
 
 
-async def test_a_lost_end_whose_session_is_forgotten_is_settled_by_a_look() -> None:
+@pytest.mark.parametrize("how", ["lost", "busy"])
+async def test_a_lost_end_whose_session_is_forgotten_is_settled_by_a_look(how: str) -> None:
     service = StrictGcs()
     client = client_of(service)
     upload = await client.create_upload("k")
@@ -234,7 +235,7 @@ async def test_a_lost_end_whose_session_is_forgotten_is_settled_by_a_look() -> N
             return None
         if dict(request.headers)["content-range"] == "bytes */*":
             return Reply(410)
-        return "lost"
+        return how
 
     service.script = forget
     stat = await client.complete_upload(upload, done)
@@ -281,7 +282,7 @@ async def test_a_service_that_is_down_is_given_up_and_the_end_can_be_tried_again
     sizes=st.lists(st.integers(1, 5 * CHUNK), min_size=1, max_size=4),
     kept=st.lists(st.integers(0, 6), max_size=12),
     lies=st.dictionaries(st.integers(0, 12), st.one_of(st.none(), st.integers(0, 12 * CHUNK)), max_size=3),
-    breaks=st.dictionaries(st.integers(1, 14), st.sampled_from(["lost", "unsent", 503, 500, 308]), max_size=4),
+    breaks=st.dictionaries(st.integers(1, 14), st.sampled_from(["lost", "busy", "unsent", 503, 500, 308]), max_size=4),
 )
 def test_whatever_a_session_acknowledges_ends_in_equal_bytes_or_an_error(
     sizes: list[int], kept: list[int], lies: dict[int, int | None], breaks: dict[int, str | int]
@@ -523,6 +524,23 @@ async def test_the_last_write_of_a_part_wins_and_all_are_removed() -> None:
     assert list(service.live) == ["d/k"]
 
 
+@pytest.mark.parametrize("batches", [True, False])
+async def test_a_bucket_that_keeps_versions_keeps_none_of_a_temporary(batches: bool) -> None:
+    service = StrictGcs()
+    if not batches:
+        service.script = lambda _number, request: Reply(501) if request.target.startswith("/batch") else None
+    client = client_of(service)
+    service.put("d/k", b"before")
+    await composed(client, 40, WriteOptions())
+    assert [held.name for held in service.old] == ["d/k"], "what the object was is the bucket's to keep"
+    upload = await client.create_upload("d/other", size_bytes=1 << 40)
+    for number in (1, 2, 2):
+        await client.put_part(upload, number, b"x")
+    await client.abort_upload(upload)
+    assert [held.name for held in service.old] == ["d/k"]
+    assert list(service.live) == ["d/k"]
+
+
 async def test_what_a_first_try_to_complete_has_joined_is_removed_by_the_second() -> None:
     service = StrictGcs()
     client = client_of(service)
@@ -592,7 +610,7 @@ async def test_after_an_abort_or_the_end_no_part_is_taken() -> None:
 
 
 @pytest.mark.parametrize("at", range(9))
-@pytest.mark.parametrize("how", ["lost", 503])
+@pytest.mark.parametrize("how", ["lost", "busy", 503])
 async def test_any_one_reply_lost_or_failed_ends_in_the_joined_object(at: int, how: str | int) -> None:
     service = StrictGcs(Script({at: how if isinstance(how, str) else Reply(how)}))
     _, data = await composed(client_of(service), 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import threading
@@ -203,8 +204,8 @@ async def test_a_server_with_real_directories_is_emptied_from_below() -> None:
 
 
 async def test_markers_that_a_batch_keeps_are_removed_one_by_one(client: ScriptedClient, store: ScriptedStore) -> None:
-    async def keep_markers(real: Script, keys: Sequence[str]) -> list[DeleteFailure]:
-        await real([key for key in keys if not key.endswith("/")])
+    async def keep_markers(real: Script, keys: Sequence[str], **named: Any) -> list[DeleteFailure]:
+        await real([key for key in keys if not key.endswith("/")], **named)
         return []  # as the JuiceFS gateway, which says that all went well
 
     client.scripts["delete_many"] = keep_markers
@@ -331,6 +332,66 @@ async def test_an_option_that_a_service_drops_is_refused() -> None:
                 await attempt
     await store.write_bytes("f", b"x", WriteOptions(mtime_s=1.5))  # kept where it can be
     assert client.all_keys() == ["root/f"]
+
+
+@pytest.mark.parametrize("when", ["before", "after", "late"])
+@pytest.mark.parametrize("how", ["open x", "makedirs", "probe"])
+async def test_a_probe_that_is_cancelled_leaves_nothing(how: str, when: str) -> None:
+    """Also where the service had the bytes, and writes them behind the back of whoever cleans up."""
+    client = Undeclared()
+    store = store_over(client)
+    real_put = client.scripts["put"]
+    late: list[asyncio.Task[Any]] = []
+
+    async def cancelled(real: Script, *arguments: Any) -> Any:
+        scope.cancel()
+        if when == "after":
+            await real_put(real, *arguments)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            if when == "late":
+                late.append(asyncio.create_task(arriving(real, *arguments)))
+
+    async def arriving(real: Script, *arguments: Any) -> None:
+        await asyncio.sleep(0.05)
+        await real_put(real, *arguments)
+
+    client.scripts["put"] = cancelled
+    with anyio.CancelScope() as scope:
+        if how == "open x":
+            await store.open("f", "x")
+        elif how == "makedirs":
+            await store.makedirs("dir")
+        else:
+            await store.probe_capabilities()
+    assert scope.cancelled_caught
+    await asyncio.gather(*late)
+    assert client.all_keys() == []
+
+
+async def test_temporaries_of_a_probe_that_may_not_be_deleted_do_not_take_its_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client = Undeclared("exclusive_create")
+    store = store_over(client)
+
+    async def denied(_real: Script, *_arguments: Any) -> Any:
+        raise PermissionDenied("scripted", operation="delete", uri=client.uri("x"))
+
+    client.scripts["delete"] = denied
+    await store.write_bytes("f", b"mine", WriteOptions(if_none_match=True))
+    assert client.content("root/f") == b"mine"
+    assert "a temporary of a probe may stay" in caplog.text
+    with anyio.CancelScope() as scope:
+
+        async def cancelled(_real: Script, *_arguments: Any) -> Any:
+            scope.cancel()
+            await anyio.sleep_forever()
+
+        client.scripts["put"] = cancelled
+        await store.probe_capabilities()
+    assert scope.cancelled_caught
 
 
 async def test_a_probe_that_fails_is_asked_again() -> None:
@@ -533,7 +594,7 @@ async def test_a_tree_is_moved_neither_into_itself_nor_over_its_parents(
 async def test_keys_that_stay_after_a_move_are_told(client: ScriptedClient, store: ScriptedStore) -> None:
     await fill(client, "dir/a", "dir/b")
 
-    async def refuse(real: Script, keys: Sequence[str]) -> list[DeleteFailure]:
+    async def refuse(real: Script, keys: Sequence[str], **named: Any) -> list[DeleteFailure]:
         return [DeleteFailure(key, "AccessDenied", "no") for key in keys]
 
     client.scripts["delete_many"] = refuse
@@ -541,6 +602,57 @@ async def test_keys_that_stay_after_a_move_are_told(client: ScriptedClient, stor
         await store.rename("dir", "new")
     assert [type(error) for error in caught.value.failures] == [PermissionDenied, PermissionDenied]
     assert below(client) == ["dir/a", "dir/b", "new/a", "new/b"]
+
+
+def overtaking(client: ScriptedClient, key: str) -> Script:
+    """A script of copies during which another writer replaces a source that is copied already."""
+
+    async def script(real: Script, *arguments: Any, **named: Any) -> Any:
+        copied = await real(*arguments, **named)
+        await client.put(key, b"theirs")
+        return copied
+
+    return script
+
+
+async def test_a_source_that_is_replaced_after_its_copy_is_kept(client: ScriptedClient, store: ScriptedStore) -> None:
+    await fill(client, "f")
+    client.scripts["copy"] = overtaking(client, "root/f")
+    with pytest.raises(PreconditionFailed, match="replaced the source after it was copied, so it is kept") as caught:
+        await store.rename("f", "moved")
+    assert (caught.value.operation, caught.value.uri) == ("rename", f"{store.path}/f")
+    assert client.content("root/f") == b"theirs"
+    assert client.content("root/moved") == b"f"
+
+
+async def test_a_replaced_file_of_a_tree_is_kept_and_told(client: ScriptedClient, store: ScriptedStore) -> None:
+    await fill(client, "dir/", "dir/a", "dir/b")
+
+    async def overtaken(real: Script, prefix: str, **named: Any) -> Any:
+        if prefix == "root/new/" and client.count("copy") == 2:  # the copies are being verified
+            await client.put("root/dir/a", b"theirs")
+        return await real(prefix, **named)
+
+    client.scripts["list_page"] = overtaken
+    with pytest.raises(PartialFailure, match=r"is copied, but 1 keys could not be removed; .*another writer") as caught:
+        await store.rename("dir", "new")
+    (failure,) = caught.value.failures
+    assert isinstance(failure, PreconditionFailed)
+    assert failure.uri == f"{store.path}/dir/a"
+    assert client.content("root/dir/a") == b"theirs"
+    assert below(client) == ["dir/a", "new/", "new/a", "new/b"]
+
+
+async def test_without_conditional_deletes_a_look_comes_before(client: ScriptedClient, store: ScriptedStore) -> None:
+    client.capabilities = replace(client.capabilities, conditional_delete=False)
+    await fill(client, "f", "g")
+    await store.rename("g", "gone")
+    assert client.calls[-3:] == ["head", "head", "delete"]
+    assert client.arguments[-1] == ("delete", ("root/g",), {})
+    client.scripts["copy"] = overtaking(client, "root/f")
+    with pytest.raises(PreconditionFailed, match="so it is kept"):
+        await store.rename("f", "moved")
+    assert client.content("root/f") == b"theirs"
 
 
 # ---- removing -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli.programs import server_settings
-from entrepot.testing.raw_s3 import RawError
+from entrepot.testing.raw import RawError
 from entrepot.testing.servers import Server
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

@@ -254,6 +254,16 @@ async def test_keys_that_could_not_be_deleted_are_told_and_passing_ones_tried_ag
     assert b"<Key>a</Key>" not in bytes(transport.requests[1].body)
 
 
+async def test_a_pinned_delete_that_is_refused_is_looked_into() -> None:
+    """What is not that object any more may be gone, which is no error."""
+    client, transport = client_of(error(412, "PreconditionFailed"), Reply(404), endpoint_url=None)
+    await client.delete("k", if_match="e")
+    assert [one.method for one in transport.requests] == ["DELETE", "HEAD"]
+    client, _ = client_of(error(412, "PreconditionFailed"), Reply(headers={"content-length": "1"}), endpoint_url=None)
+    with pytest.raises(PreconditionFailed, match="it is kept"):
+        await client.delete("k", if_match="e")
+
+
 async def test_a_reply_that_blames_other_keys_deletes_none_of_them() -> None:
     row = "<Error><Key>theirs</Key><Code>InternalError</Code><Message>m</Message></Error>"
     client, transport = client_of(Reply(body=xml("DeleteResult", row)))

@@ -17,6 +17,7 @@ from entrepot.flavors.s3.config import S3Config
 from entrepot.flavors.s3.connection import make_client
 from entrepot.flavors.s3.store import S3ArtifactStore
 from entrepot.models import ByteRange, Part, Upload, WriteOptions
+from entrepot.objects.client import CHANGED
 from entrepot.testing.servers import Server
 from s3_canned import KEYS, as_text, client_of, xml
 
@@ -169,6 +170,24 @@ async def test_the_body_of_a_batched_delete_escapes_what_xml_would_change() -> N
     assert "<Key>c&#13;d</Key>" in body
     assert transport.requests[1].method == "DELETE", "a name that no XML can hold is deleted alone"
     assert transport.requests[1].target == "/bucket/%01"
+
+
+async def test_amazon_deletes_only_what_has_the_etag_that_is_named() -> None:
+    client, transport = client_of(
+        Reply(204),
+        Reply(
+            body=xml("DeleteResult", "<Error><Key>b</Key><Code>PreconditionFailed</Code><Message>m</Message></Error>")
+        ),
+        endpoint_url=None,
+    )
+    await client.delete("k", if_match=ETAG)
+    assert dict(transport.requests[0].headers)["if-match"] == f'"{ETAG}"'
+    (failure,) = await client.delete_many(["a", "b", "c"], etags={"a": ETAG, "b": "x-2"})
+    assert (failure.key, failure.code) == ("b", CHANGED)
+    assert bytes(transport.requests[1].body).decode().partition("</Quiet>")[2] == (
+        f"<Object><Key>a</Key><ETag>&quot;{ETAG}&quot;</ETag></Object><Object><Key>b</Key><ETag>&quot;x-2&quot;</ETag>"
+        "</Object><Object><Key>c</Key></Object></Delete>"
+    )
 
 
 async def test_the_body_of_a_completion_lists_the_parts_in_order() -> None:

@@ -152,7 +152,8 @@ class _OfLoop:
     """What may not leave one event loop: its lock, and the SDK's credentials, which hold a lock of their own."""
 
     def __init__(self) -> None:
-        self.lock = asyncio.Lock()
+        # No locks of asyncio: one that was waited for has its loop in it, and would keep its own key alive for ever.
+        self.lock = anyio.Lock()
         self.sdk_credentials: Any = None
 
 

@@ -86,7 +86,8 @@ class SignIn(Credential):
         self._clock = clock
         self._known: Token | None = None
         self._good_until = 0.0
-        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        # No locks of asyncio: one that was waited for has its loop in it, and would keep its own key alive for ever.
+        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.Lock] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return "SignIn(***)"
@@ -117,7 +118,7 @@ class SignIn(Credential):
 
     async def _replace(self, before: Token | None, *, anew: bool) -> Token:
         """Ask, unless another task did while this one waited. anew: the old one was refused, so it is no way out."""
-        lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        lock = self._locks.setdefault(asyncio.get_running_loop(), anyio.Lock())
         async with lock:
             known = self._known
             if known is not None and known is not before:

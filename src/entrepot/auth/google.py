@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final
 from weakref import WeakKeyDictionary
 
+import anyio
+
 from entrepot.auth.google_accounts import Account, IamSigner, KeySigner, Signer, TokenRequests
 from entrepot.errors import CredentialsMissing, StoreError
 from entrepot.http.retry import RetryPolicy
@@ -173,7 +175,8 @@ class AccountTokens(TokenSource):
         self._clock = clock
         self._requests: TokenRequests | None = None
         self._known: _Known | None = None
-        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        # No locks of asyncio: one that was waited for has its loop in it, and would keep its own key alive for ever.
+        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.Lock] = WeakKeyDictionary()
 
     async def current(self) -> GoogleToken:
         known = self._known
@@ -189,7 +192,7 @@ class AccountTokens(TokenSource):
 
     async def _replace(self, before: _Known | None, *, anew: bool) -> GoogleToken:
         """Ask, unless another task did while this one waited."""
-        async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        async with self._locks.setdefault(asyncio.get_running_loop(), anyio.Lock()):
             known = self._known
             if known is not None and known is not before:
                 return known.token

@@ -30,7 +30,7 @@ from entrepot.models import (
     Upload,
     WriteOptions,
 )
-from entrepot.objects.client import ObjectClient, user_metadata
+from entrepot.objects.client import CHANGED, NO_ETAGS, ObjectClient, changed, user_metadata
 from entrepot.objects.store import ObjectArtifactStore
 from entrepot.paths import Root, split_uri
 
@@ -154,7 +154,7 @@ class MemoryClient(ObjectClient):
 
     def __init__(self, container: str = "", *, limits: Limits | None = None) -> None:
         self.limits = limits or Limits(part_min_bytes=1)
-        self.capabilities = Capabilities(conditional_write=True)
+        self.capabilities = Capabilities(conditional_write=True, conditional_delete=True)
         self.container = container
         self._held = _PROCESS.get(container)
 
@@ -203,6 +203,7 @@ class MemoryClient(ObjectClient):
         return ObjectData(into[: len(data)], stat)
 
     async def put(self, key: str, data: Buffer, options: WriteOptions = NO_OPTIONS) -> ObjectStat:
+        self.check_options(key, options, "put")
         content = bytes(data)
         md5 = await _md5(content)
         return self._publish("put", key, content, options, etag=md5, checksums={"md5": md5})
@@ -251,15 +252,23 @@ class MemoryClient(ObjectClient):
         with self._held.lock:
             return self._held.page(prefix, delimiter, bound, min(limit or self.limits.list_page, self.limits.list_page))
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, *, if_match: str | None = None) -> None:
         with self._held.lock:
-            self._held.drop(key)
+            if not self._drop(key, if_match):
+                raise changed("delete", self.uri(key))
 
-    async def delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]:
+    async def delete_many(self, keys: Sequence[str], *, etags: Mapping[str, str] = NO_ETAGS) -> list[DeleteFailure]:
         with self._held.lock:
-            for key in keys:
-                self._held.drop(key)
-        return []
+            kept = [key for key in keys if not self._drop(key, etags.get(key))]
+        return [DeleteFailure(key, CHANGED, changed("delete", self.uri(key)).message) for key in kept]
+
+    def _drop(self, key: str, etag: str | None) -> bool:
+        """Whether nothing is there any more; False where another etag keeps it. Under the lock."""
+        found = self._held.objects.get(key)
+        if found is not None and etag is not None and found.stat.etag != etag:
+            return False
+        self._held.drop(key)
+        return True
 
     def copies_from(self, source: ObjectClient) -> bool:
         return isinstance(source, MemoryClient)
@@ -274,6 +283,7 @@ class MemoryClient(ObjectClient):
         source_etag: str | None = None,
     ) -> ObjectStat:
         assert isinstance(source, MemoryClient)
+        self.check_options(key, options or NO_OPTIONS, "copy")
         found = source._object("copy", source_key, source_etag)
         wanted = options or NO_OPTIONS
         if not wanted.describes:
@@ -286,6 +296,7 @@ class MemoryClient(ObjectClient):
     async def create_upload(
         self, key: str, options: WriteOptions = NO_OPTIONS, size_bytes: int | None = None
     ) -> Upload:
+        self.check_options(key, options, "create_upload")
         upload = Upload(key, secrets.token_hex(16), options, initiated=datetime.now(UTC))
         with self._held.lock:
             self._held.uploads[upload.upload_id] = _Pending(upload)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import ClassVar, Final
 
-from entrepot.errors import UnsupportedOperation
+from entrepot.errors import ConfigurationError, PreconditionFailed, UnsupportedOperation
 from entrepot.files import PartChecksum
 from entrepot.models import (
     NO_OPTIONS,
@@ -29,12 +32,53 @@ MTIME_KEY = "mtime"
 """The user metadata that keeps a file's own time, in decimal seconds since 1970; rclone reads and writes the same."""
 
 
+NO_ETAGS: Final[Mapping[str, str]] = MappingProxyType({})
+"""For `ObjectClient.delete_many`: whatever is there goes."""
+
+CHANGED: Final = "PreconditionFailed"
+"""The code of a `DeleteFailure` for an object that is no longer the one that was to go."""
+
+
+def changed(operation: str, uri: str) -> PreconditionFailed:
+    """What a delete raises that is pinned to an etag, where another object is there."""
+    return PreconditionFailed("another writer's object is there by now; it is kept", operation=operation, uri=uri)
+
+
 def user_metadata(options: WriteOptions) -> Mapping[str, str]:
     """What a write keeps as user metadata: the caller's own, and the file's time."""
     if options.mtime_s is None:
         return options.metadata
     seconds = f"{options.mtime_s:.9f}".rstrip("0").rstrip(".")
     return {**options.metadata, MTIME_KEY: seconds}
+
+
+_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_NAMES: Final = "a name of metadata is made of ASCII letters, digits and -_. (no spaces)"
+
+
+def metadata_name(name: str) -> str:
+    """In lower case, as services keep it. Raises: ConfigurationError for one that no header could have."""
+    lower = name.lower()
+    if not _NAME.fullmatch(lower):
+        raise ConfigurationError(_NAMES)
+    return lower
+
+
+def _unkept(options: WriteOptions, own: frozenset[str]) -> str | None:
+    """Why no service keeps that content type or metadata, and what to do. own: names that a user may not give."""
+    if options.content_type is not None and not options.content_type.isprintable():
+        return "content_type is printable text, such as text/csv"
+    for name, value in options.metadata.items():
+        lower = name.lower()
+        if not _NAME.fullmatch(lower):
+            return _NAMES
+        if lower in own:
+            return f"{lower} is metadata of entrepot's own, which no listing shows; choose another name"
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return f"the metadata {lower} has half of a character (a lone surrogate), which UTF-8 does not have"
+    return None
 
 
 class ObjectClient(ABC):
@@ -49,10 +93,19 @@ class ObjectClient(ABC):
     limits: Limits
     capabilities: Capabilities
     """As known now; the store replaces unknowns after probing."""
+    own_metadata: ClassVar[frozenset[str]] = frozenset()
+    """Names of user metadata that it writes for itself and never shows, so that no user may give them."""
     directories_may_outlive_files: bool = False
     """Whether a directory may go on being listed once all its keys are deleted, as over a file system."""
     uploads_expire: bool = False
     """Whether the service drops unfinished uploads by itself after a while, and knows no other way to end them."""
+
+    def check_options(self, key: str, options: WriteOptions, operation: str) -> None:
+        """Refuse a content type and metadata that cannot be kept. Requests: none. Raises: ConfigurationError."""
+        if options.metadata or options.content_type is not None:
+            fault = _unkept(options, self.own_metadata)
+            if fault is not None:
+                raise ConfigurationError(fault, operation=operation, uri=self.uri(key))
 
     @abstractmethod
     async def head(self, key: str, *, version: str | None = None) -> ObjectStat:
@@ -97,12 +150,20 @@ class ObjectClient(ABC):
         """One page of keys that begin with the prefix, in UTF-8 order. Raises: ContainerNotFound."""
 
     @abstractmethod
-    async def delete(self, key: str) -> None:
-        """Delete one object; a missing one is no error."""
+    async def delete(self, key: str, *, if_match: str | None = None) -> None:
+        """Delete one object; a missing one is no error.
+
+        if_match: only while it has that etag, which needs `capabilities.conditional_delete`.
+        Raises: PreconditionFailed where another object is there by now, which stays.
+        """
 
     @abstractmethod
-    async def delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]:
-        """Delete up to `limits.delete_batch` objects; what failed, by key. A missing one is no failure."""
+    async def delete_many(self, keys: Sequence[str], *, etags: Mapping[str, str] = NO_ETAGS) -> list[DeleteFailure]:
+        """Delete up to `limits.delete_batch` objects; what failed, by key. A missing one is no failure.
+
+        etags: by key, of those that go only while they have it, as `if_match` of `delete`; what is another by now is a
+        failure of the code `CHANGED`.
+        """
 
     @abstractmethod
     async def copy(

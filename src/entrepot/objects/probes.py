@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
 
@@ -12,8 +14,10 @@ import anyio
 from entrepot.errors import AlreadyExists, Conflict, NotFound, PreconditionFailed, StoreError, UnsupportedOperation
 from entrepot.models import Capabilities, WriteOptions
 from entrepot.objects.client import ObjectClient
-from entrepot.objects.uploads import ABORT_S
+from entrepot.objects.uploads import ABORT_S, LATE_S
 from entrepot.paths import TEMPORARY_PREFIX, Root
+
+_log = logging.getLogger(__name__)
 
 _REFUSALS = (AlreadyExists, PreconditionFailed, Conflict)
 _CONTENT = b"entrepot"
@@ -68,7 +72,7 @@ class Probes:
 
 
 class _Trial:
-    """One question: temporary keys, removed at the end whatever happens."""
+    """One question: temporary keys, removed at the end whatever happens, as far as the service lets them be."""
 
     def __init__(self, client: ObjectClient, root: Root) -> None:
         self._client = client
@@ -77,10 +81,22 @@ class _Trial:
     async def __aenter__(self) -> _Trial:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        with anyio.move_on_after(ABORT_S, shield=True):
-            for suffix in ("", "-copy", "/"):
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        with anyio.move_on_after(ABORT_S, shield=True) as scope:
+            await self._remove()
+            if error is not None and not isinstance(error, StoreError):
+                await anyio.sleep(LATE_S)
+                await self._remove()
+        if scope.cancelled_caught:
+            _log.warning("temporaries of a probe may stay at %s", self._client.uri(self._key))
+
+    async def _remove(self) -> None:
+        """Never raises a StoreError: it would take the place of an answer, or of what ended the probe."""
+        for suffix in ("", "-copy", "/"):
+            try:
                 await self._client.delete(self._key + suffix)
+            except StoreError as error:
+                _log.warning("a temporary of a probe may stay: %s", error)
 
     async def _refuses(self, attempt: Awaitable[object]) -> bool:
         try:
@@ -137,15 +153,28 @@ async def keeps_marker(client: ObjectClient, directory: str) -> bool:
     """
     try:
         await client.put(f"{directory}/", b"")
+        return not await _removed_stray(client, directory)
     except (Conflict, AlreadyExists):
         return True  # a directory is there already, so this service has them
+    except StoreError:
+        raise
+    except BaseException:
+        # A marker that was begun may stay, and a file in its place may not.
+        with anyio.move_on_after(ABORT_S, shield=True), suppress(StoreError):
+            await anyio.sleep(LATE_S)
+            await _removed_stray(client, directory)
+        raise
+
+
+async def _removed_stray(client: ObjectClient, directory: str) -> bool:
+    """Whether an empty object was in the place of a marker, and is removed."""
     try:
         stray = await client.head(directory)
     except NotFound:
-        return True
+        return False
     if stray.size_bytes:
         raise StoreError(
             "a file was written here while the directory was made", operation="mkdir", uri=client.uri(directory)
         )
     await client.delete(directory)
-    return False
+    return True

@@ -17,6 +17,7 @@ from entrepot.errors import (
     IsADirectory,
     NotADirectory,
     NotFound,
+    PreconditionFailed,
     StoreError,
     UnsupportedOperation,
 )
@@ -32,6 +33,7 @@ from entrepot.models import (
     WriteOptions,
 )
 from entrepot.objects import bulk
+from entrepot.objects.client import changed
 from entrepot.objects.listing import file_stat
 from entrepot.objects.probes import keeps_marker
 from entrepot.objects.reading import ReadableObjectStore
@@ -63,7 +65,11 @@ class ObjectArtifactStore(ReadableObjectStore):
     # ---- writing --------------------------------------------------------------------------------------
 
     async def _require_kept(self, options: WriteOptions, operation: str, relative: str) -> None:
-        """Raise UnsupportedOperation where the service would ignore an option. Requests: none once that is known."""
+        """Refuse what no request can carry, and what the service would ignore. Requests: none once that is known.
+
+        Raises: ConfigurationError, UnsupportedOperation.
+        """
+        self.client.check_options(self._root.key(relative), options, operation)
         names = tuple(
             name
             for name, is_wanted in (
@@ -258,13 +264,35 @@ class ObjectArtifactStore(ReadableObjectStore):
             await self._rename_file(found, target, overwrite=overwrite)
 
     async def _rename_file(self, found: ObjectStat, target: str, *, overwrite: bool) -> None:
-        key = self._root.key(target)
+        client, key = self.client, self._root.key(target)
         await self._copy(found.key, target, key, overwrite=overwrite, operation="rename", seen=found)
-        if (await self.client.head(key)).size_bytes != found.size_bytes:
+        if (await client.head(key)).size_bytes != found.size_bytes:
             raise ChecksumMismatch(
                 "the copy has another size; the source is kept", operation="rename", uri=self._uri(target)
             )
-        await self.client.delete(found.key)
+        try:
+            if client.capabilities.conditional_delete:
+                await client.delete(found.key, if_match=found.etag)
+            else:
+                await self._require_same(found)  # another writer may still come between
+                await client.delete(found.key)
+        except PreconditionFailed as error:
+            raise PreconditionFailed(
+                "another writer replaced the source after it was copied, so it is kept; the target has what it was",
+                operation="rename",
+                uri=client.uri(found.key),
+            ) from error
+
+    async def _require_same(self, seen: ObjectStat) -> None:
+        """Raise PreconditionFailed where another object is by now, as far as etags tell. Requests: 1."""
+        if seen.etag is None:
+            return
+        try:
+            now = await self.client.head(seen.key)
+        except NotFound:
+            return  # the delete will say what is missing
+        if now.etag not in (None, seen.etag):
+            raise changed("rename", self.client.uri(seen.key))
 
     async def _rename_tree(self, source: str, target: str, *, overwrite: bool) -> None:
         if target.startswith(f"{source}/"):

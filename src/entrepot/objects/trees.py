@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,12 +22,13 @@ from entrepot.errors import (
     StoreError,
 )
 from entrepot.models import DeleteFailure, ListPage, ObjectStat, WriteOptions
-from entrepot.objects.client import ObjectClient
+from entrepot.objects.client import CHANGED, NO_ETAGS, ObjectClient
 from entrepot.objects.listing import Listing
 from entrepot.objects.uploads import ABORT_S, copy_in_parts
 from entrepot.objects.waves import REQUESTS, wave
 from entrepot.paths import printable
 
+_KINDS: Final[Mapping[str, type[StoreError]]] = {"AccessDenied": PermissionDenied, CHANGED: PreconditionFailed}
 _MAX_PASSES: Final = 10
 """How often a tree is listed and deleted, while others may be writing to it."""
 
@@ -65,19 +66,27 @@ async def copy_object(
     return await copy_in_parts(client, key, source, found, kept)
 
 
-async def delete_keys(client: ObjectClient, keys: Sequence[str]) -> list[StoreError]:
-    """Delete in batches, several at once; one error a key that stayed."""
+async def delete_keys(
+    client: ObjectClient, keys: Sequence[str], etags: Mapping[str, str] = NO_ETAGS
+) -> list[StoreError]:
+    """Delete in batches, several at once; one error a key that stayed. etags: as for `ObjectClient.delete_many`."""
     size = client.limits.delete_batch
     batches = [keys[start : start + size] for start in range(0, len(keys), size)]
+    calls: list[Callable[[], Awaitable[list[DeleteFailure]]]] = [
+        partial(client.delete_many, batch, etags={key: etags[key] for key in batch if key in etags})
+        if etags
+        else partial(client.delete_many, batch)
+        for batch in batches
+    ]
     failures: list[StoreError] = []
-    for at in range(0, len(batches), REQUESTS):
-        for failed in await wave([partial(client.delete_many, batch) for batch in batches[at : at + REQUESTS]]):
+    for at in range(0, len(calls), REQUESTS):
+        for failed in await wave(calls[at : at + REQUESTS]):
             failures += [_failure(client, one) for one in failed]
     return failures
 
 
 def _failure(client: ObjectClient, failed: DeleteFailure) -> StoreError:
-    kind = PermissionDenied if failed.code == "AccessDenied" else ServiceError
+    kind = _KINDS.get(failed.code, ServiceError)
     message = f"{failed.code}: {failed.message}" if failed.message else failed.code
     return kind(printable(message), operation="delete", uri=printable(client.uri(failed.key)))
 
@@ -162,21 +171,25 @@ async def _removal_pass(listing: Listing, prefix: str, *, markers_singly: bool) 
 
 
 async def move_tree(listing: Listing, source: str, target: str, *, fresh: bool) -> None:
-    """Copy every key of a directory to one that holds nothing, verify, then delete.
+    """Copy every key of a directory to one that holds nothing, verify, then delete what was copied.
 
     fresh: the target is not there yet; else it is an empty directory. A failure before the deletes keeps the source
-    whole, and the target as it was. Requests: a copy for each key, and for each 1,000 keys three listings and a batch
-    of deletes. Memory: some 200 bytes a key.
+    whole, and the target as it was. What another writer replaced meanwhile stays, where the service keeps conditions on
+    deletes. Requests: a copy for each key, and for each 1,000 keys three listings and a batch of deletes.
+    Memory: some 300 bytes a key.
     """
     client = listing.client
     from_prefix, to_prefix = listing.prefix_of(source), listing.prefix_of(target)
     copied: dict[str, int] = {}
+    etags: dict[str, str] = {}
     try:
         async with aclosing(listing.pages(from_prefix)) as pages:
             async for page in pages:
                 for start in range(0, len(page.objects), REQUESTS):
                     group = page.objects[start : start + REQUESTS]
                     copied.update({found.key[len(from_prefix) :]: found.size_bytes for found in group})
+                    if client.capabilities.conditional_delete:  # a marker is the same, whoever wrote it
+                        etags.update({one.key: one.etag for one in group if one.etag and one.key[-1:] != "/"})
                     await wave(
                         [partial(_copy_below, client, to_prefix + one.key[len(from_prefix) :], one) for one in group]
                     )
@@ -185,7 +198,7 @@ async def move_tree(listing: Listing, source: str, target: str, *, fresh: bool) 
         with anyio.move_on_after(ABORT_S, shield=True):
             await delete_keys(client, [to_prefix + name for name in reversed(copied) if name or fresh])
         raise
-    stayed = await delete_keys(client, [from_prefix + name for name in reversed(copied)])
+    stayed = await delete_keys(client, [from_prefix + name for name in reversed(copied)], etags)
     await remove_markers(listing, from_prefix)
     if stayed:
         raise PartialFailure(

@@ -20,6 +20,8 @@ from entrepot.objects.waves import wave
 _log = logging.getLogger(__name__)
 
 ABORT_S: Final = 10.0
+LATE_S: Final = 0.5
+"""How long after a write was given up its object may still appear: the service had its bytes by then."""
 """How long an abort may take when the work that it ends was cancelled."""
 
 _CREATE_GRACE_S: Final = 5.0

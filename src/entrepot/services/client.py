@@ -25,7 +25,7 @@ from entrepot.errors import (
 )
 from entrepot.http.retry import RetryPolicy, retrying
 from entrepot.models import Buffer, ByteRange, Capabilities, Limits, ListPage, ObjectData, ObjectStat, WriteOptions
-from entrepot.objects.client import ObjectClient
+from entrepot.objects.client import ObjectClient, changed
 from entrepot.services.download import Download
 from entrepot.services.faults import RangeOutside
 
@@ -85,7 +85,7 @@ class ServiceClient(ObjectClient):
     @abstractmethod
     async def _list(self, prefix: str, delimiter: str, token: str | None, start_after: str, limit: int) -> ListPage: ...
     @abstractmethod
-    async def _delete(self, key: str) -> None: ...
+    async def _delete(self, key: str, if_match: str | None = None) -> None: ...
 
     # ---- retries ----------------------------------------------------------------------------------
 
@@ -186,7 +186,9 @@ class ServiceClient(ObjectClient):
 
     # ---- writing ----------------------------------------------------------------------------------
 
-    def _check_conditions(self, key: str, options: WriteOptions) -> None:
+    def _check_write(self, key: str, options: WriteOptions) -> None:
+        """Refuse what the service does not keep, before any request."""
+        self.check_options(key, options, "put")
         if (options.if_none_match and self.capabilities.exclusive_create is False) or (
             options.if_match is not None and self.capabilities.conditional_write is False
         ):
@@ -200,13 +202,26 @@ class ServiceClient(ObjectClient):
         except NotFound:
             return None
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, *, if_match: str | None = None) -> None:
+        """As `ObjectClient.delete`. Requests: 1, and a HEAD where the etag does not match: the object may be gone."""
+        self._check_pinned(key, if_match)
         try:
-            await self._retried(lambda: self._delete(key))
+            await self._retried(lambda: self._delete(key, if_match))
         except ContainerNotFound:
             raise
         except NotFound:
             _log.debug("%s was gone already", self.uri(key))
+        except PreconditionFailed as error:
+            if if_match is None:
+                raise
+            if await self._found(key) is not None:
+                raise changed("delete", self.uri(key)) from error
+
+    def _check_pinned(self, key: str, etag: object) -> None:
+        if etag and not self.capabilities.conditional_delete:
+            raise UnsupportedOperation(
+                "the service does not keep conditions on deletes; delete without", operation="delete", uri=self.uri(key)
+            )
 
 
 class Unsure:

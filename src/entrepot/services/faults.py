@@ -96,9 +96,9 @@ class Faults:
     def error(self, kind: type[StoreError], advice: str, reply: ErrorReply, *, operation: str, uri: str) -> StoreError:
         """The error itself: one line with the service's own code, and its message where the table says little."""
         message = self._worded(reply, advice)
-        if kind is Throttled:
+        if issubclass(kind, Throttled):
             wait_s = retry_after_s(reply.headers.get("retry-after"), time.time())
-            return Throttled(message, operation=operation, uri=uri, retry_after_s=wait_s)
+            return kind(message, operation=operation, uri=uri, retry_after_s=wait_s)
         return kind(message, operation=operation, uri=uri)
 
     def _worded(self, reply: ErrorReply, advice: str) -> str:

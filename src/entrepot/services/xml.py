@@ -98,6 +98,14 @@ def _refuse_doctype(*_arguments: object) -> None:
     raise Unreadable("XML with a document type")
 
 
+def error_told(body: bytes, status: int, headers: Mapping[str, str]) -> ErrorReply | None:
+    """What a body says of an error; None where it is a proxy's page, or nothing, so that the head speaks alone."""
+    try:
+        return error_of(parse_xml(body, "Error"), status, headers)
+    except Unreadable:
+        return None
+
+
 def error_of(root: Node, status: int, headers: Mapping[str, str]) -> ErrorReply:
     """What an `<Error>` says, as S3 and Azure write it."""
     return ErrorReply(

@@ -18,10 +18,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from entrepot.errors import AlreadyExists, ContainerNotFound, NotFound, PreconditionFailed, StoreError
+from entrepot.errors import (
+    AlreadyExists,
+    ConfigurationError,
+    ContainerNotFound,
+    NotFound,
+    PreconditionFailed,
+    StoreError,
+    UnsupportedOperation,
+)
 from entrepot.models import ByteRange, WriteOptions
+from entrepot.objects.client import CHANGED
 from entrepot.testing.client_rules import TEXT, ClientRules
-from entrepot.testing.names import ODD_NAMES
+from entrepot.testing.names import ODD_NAMES, UNKEPT_OPTIONS
 from entrepot.testing.uploads import ClientLifecycle, MultipartUploads
 
 if TYPE_CHECKING:
@@ -148,6 +157,21 @@ class WritingObjects(ClientRules):
         found = await client.head(prefix + "one")
         if self.keeps_metadata:
             assert float(found.metadata["mtime"]) == 1_700_000_000.25
+
+    @pytest.mark.parametrize("options", UNKEPT_OPTIONS, ids=repr)
+    async def test_options_that_nothing_can_keep_are_refused(
+        self, client: ObjectClient, prefix: str, options: WriteOptions
+    ) -> None:
+        await client.put(prefix + "one", TEXT)
+        for attempt in (
+            client.put(prefix + "two", TEXT, options),
+            client.create_upload(prefix + "two", options),
+            client.copy(client, prefix + "one", prefix + "two", options),
+        ):
+            with pytest.raises(ConfigurationError) as caught:
+                await attempt
+            assert caught.value.uri == client.uri(prefix + "two")
+        assert await self.keys_below(client, prefix) == [prefix + "one"]
 
     async def test_create_only_makes_a_new_object(self, client: ObjectClient, prefix: str) -> None:
         await client.put(prefix + "one", TEXT, WriteOptions(if_none_match=True))
@@ -297,6 +321,39 @@ class DeletingAndCopyingObjects(ClientRules):
         await client.put(prefix + "kept", TEXT)
         assert await client.delete_many([*keys, prefix + "missing"]) == []
         assert await self.keys_below(client, prefix) == [prefix + "kept"]
+
+    async def test_a_delete_pinned_to_an_etag_removes_that_object_only(self, client: ObjectClient, prefix: str) -> None:
+        """Or it is declared that the service keeps no such condition, and then it is refused."""
+        old = (await client.put(prefix + "one", TEXT)).etag
+        new = (await client.put(prefix + "one", b"newer")).etag
+        if not client.capabilities.conditional_delete:
+            with pytest.raises(UnsupportedOperation):
+                await client.delete(prefix + "one", if_match=new)
+            assert await self.keys_below(client, prefix) == [prefix + "one"]
+            return
+        with pytest.raises(PreconditionFailed) as caught:
+            await client.delete(prefix + "one", if_match=old)
+        assert caught.value.uri == client.uri(prefix + "one")
+        assert bytes((await client.get(prefix + "one")).data) == b"newer"
+        for _ in range(2):  # what is gone is no error
+            await client.delete(prefix + "one", if_match=new)
+            assert await self.keys_below(client, prefix) == []
+
+    async def test_many_deletes_pinned_to_etags_tell_what_is_another_by_now(
+        self, client: ObjectClient, prefix: str
+    ) -> None:
+        keys = [f"{prefix}{n}&é" for n in range(4)]
+        etags = {key: (await client.put(key, TEXT)).etag or "" for key in keys[:3]}
+        if not client.capabilities.conditional_delete:
+            with pytest.raises(UnsupportedOperation):
+                await client.delete_many(keys, etags=etags)
+            return
+        await client.put(keys[1], b"newer")
+        await client.delete(keys[2])
+        await client.put(keys[3], TEXT)
+        failures = await client.delete_many(keys, etags=etags)
+        assert [(one.key, one.code) for one in failures] == [(keys[1], CHANGED)]
+        assert await self.keys_below(client, prefix) == [keys[1]]
 
     async def test_deleting_no_key_is_no_error(self, client: ObjectClient) -> None:
         assert await client.delete_many([]) == []

@@ -63,6 +63,7 @@ ASKED_OF_PORTS: Final = (
 
 TOLD_BY_OTHER_RULES: Final = {
     "atomic_rename": "a rename is made all the same, by copies",
+    "conditional_delete": "a rename is made all the same, after a look at its source",
     "directories": "`test_an_implied_directory_is_told_by_its_files_alone`",
     "empty_directories": "`test_an_empty_directory_that_is_not_kept_is_made_in_silence`",
     "exclusive_copy": "the copy is made all the same, after a look",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from entrepot.models import WriteOptions
 from entrepot.paths import TEMPORARY_PREFIX
 
 ODD_NAMES: Final[tuple[str, ...]] = (
@@ -62,6 +63,16 @@ REFUSED_PATHS: Final[tuple[str, ...]] = (
     "a\ud800b",
 )
 """Refused before any I/O, as InvalidPath."""
+
+
+UNKEPT_OPTIONS: Final[tuple[WriteOptions, ...]] = (
+    WriteOptions(metadata={"a": "half \ud800"}),
+    WriteOptions(metadata={"caf\u00e9": "x"}),
+    WriteOptions(metadata={"two words": "x"}),
+    WriteOptions(content_type="text/\ud800"),
+    WriteOptions(content_type="text/plain\nx: y"),
+)
+"""Refused before any I/O: as ConfigurationError, or as UnsupportedOperation where neither kind is kept at all."""
 
 
 def longest_key(prefix_bytes: int = 0) -> str:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import base64
 import hmac
-import http.client
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from urllib.parse import quote, unquote, urlsplit
 
-from entrepot.testing.raw_s3 import RawError, RawReply
+from entrepot.testing.raw import RawError, RawReply, exchanged
 
 _UNRESERVED = "-_.~"
 _SIGNED = (
@@ -54,10 +53,7 @@ class RawAzure:
 
     def exists(self, name: str) -> bool:
         """Whether a blob has this name."""
-        reply = self.request("HEAD", name)
-        if reply.status in (200, 404):
-            return reply.status == 200
-        raise RawError(reply.status, name)
+        return self.request("HEAD", name).tells_presence(name)
 
     def delete(self, name: str) -> None:
         """Delete one blob."""
@@ -94,18 +90,11 @@ class RawAzure:
         headers: Mapping[str, str] | None = None,
     ) -> RawReply:
         """One signed request, of any status. Source: Azure Storage, "Authorize with Shared Key"."""
-        endpoint = urlsplit(self.endpoint_url)
-        place = f"{endpoint.path}/{self.container}" + (f"/{name}" if name else "")
+        place = f"{urlsplit(self.endpoint_url).path}/{self.container}" + (f"/{name}" if name else "")
         path = quote(place, safe="/" + _UNRESERVED)
         text = "&".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in sorted((query or {}).items()))
         signed = self._signed(method, path, query or {}, body, headers or {})
-        connection = http.client.HTTPConnection(endpoint.netloc, timeout=60)
-        try:
-            connection.request(method, f"{path}?{text}" if text else path, body=body, headers=signed)
-            reply = connection.getresponse()
-            return RawReply(reply.status, {k.lower(): v for k, v in reply.getheaders()}, reply.read())
-        finally:
-            connection.close()
+        return exchanged(self.endpoint_url, method, f"{path}?{text}" if text else path, body, signed)
 
     def _signed(
         self, method: str, path: str, query: Mapping[str, str], body: bytes, extra: Mapping[str, str]

@@ -5,14 +5,13 @@ It shares no code with the flavor, so that it can look behind a store's back: wh
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
-from entrepot.testing.raw_s3 import RawError, RawReply
+from entrepot.testing.raw import RawError, RawReply, exchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +41,7 @@ class RawGcs:
 
     def exists(self, key: str) -> bool:
         """Whether an object has this key."""
-        reply = self.request("GET", self._object(key))
-        if reply.status in (200, 404):
-            return reply.status == 200
-        raise RawError(reply.status, key)
+        return self.request("GET", self._object(key)).tells_presence(key)
 
     def delete(self, key: str) -> None:
         """Delete one object."""
@@ -65,14 +61,8 @@ class RawGcs:
 
     def request(self, method: str, path: str, query: Mapping[str, str] | None = None, body: bytes = b"") -> RawReply:
         """One request, of any status."""
-        connection = http.client.HTTPConnection(urlsplit(self.endpoint_url).netloc, timeout=60)
         headers = {"content-type": "application/octet-stream"} if body else {}
-        try:
-            connection.request(method, f"{path}?{urlencode(query)}" if query else path, body=body, headers=headers)
-            reply = connection.getresponse()
-            return RawReply(reply.status, {k.lower(): v for k, v in reply.getheaders()}, reply.read())
-        finally:
-            connection.close()
+        return exchanged(self.endpoint_url, method, f"{path}?{urlencode(query)}" if query else path, body, headers)
 
     def _object(self, key: str) -> str:
         return f"/storage/v1/b/{self.bucket}/o/{quote(key, safe='')}"

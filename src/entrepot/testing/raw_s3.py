@@ -7,31 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import http.client
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import quote, urlsplit
 
+from entrepot.testing.raw import RawError, RawReply, exchanged
+
 _UNRESERVED = "-_.~"
-
-
-class RawError(Exception):
-    """The server refused. status: of HTTP."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(f"{status}: {text[:500]}")
-        self.status = status
-
-
-@dataclass(frozen=True, slots=True)
-class RawReply:
-    """A whole reply. headers: names in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +47,7 @@ class RawS3:
 
     def exists(self, key: str) -> bool:
         """Whether an object has this key."""
-        reply = self.request("HEAD", key)
-        if reply.status in (200, 404):
-            return reply.status == 200
-        raise RawError(reply.status, key)
+        return self.request("HEAD", key).tells_presence(key)
 
     def delete(self, key: str) -> None:
         """Delete one object."""
@@ -106,19 +87,12 @@ class RawS3:
         headers: Mapping[str, str] | None = None,
     ) -> RawReply:
         """One signed request, of any status. Source: Signature Version 4, "Create a signed AWS API request"."""
-        endpoint = urlsplit(self.endpoint_url)
         path = quote(f"/{self.bucket}/{key}" if key else f"/{self.bucket}", safe="/" + _UNRESERVED)
         text = "&".join(
             f"{quote(k, safe=_UNRESERVED)}={quote(v, safe=_UNRESERVED)}" for k, v in sorted((query or {}).items())
         )
-        signed = self._signed(method, endpoint.netloc, path, text, body, headers or {})
-        connection = http.client.HTTPConnection(endpoint.netloc, timeout=60)
-        try:
-            connection.request(method, f"{path}?{text}" if text else path, body=body, headers=signed)
-            reply = connection.getresponse()
-            return RawReply(reply.status, {k.lower(): v for k, v in reply.getheaders()}, reply.read())
-        finally:
-            connection.close()
+        signed = self._signed(method, urlsplit(self.endpoint_url).netloc, path, text, body, headers or {})
+        return exchanged(self.endpoint_url, method, f"{path}?{text}" if text else path, body, signed)
 
     def _signed(
         self, method: str, host: str, path: str, query: str, body: bytes, extra: Mapping[str, str]

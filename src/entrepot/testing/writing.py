@@ -12,12 +12,14 @@ import pytest
 
 from entrepot.errors import (
     AlreadyExists,
+    ConfigurationError,
     IsADirectory,
     PreconditionFailed,
     StoreError,
     UnsupportedOperation,
 )
 from entrepot.models import MIB, Capabilities, WriteOptions
+from entrepot.testing.names import UNKEPT_OPTIONS
 from entrepot.testing.rules import LARGE, StoreRules
 
 if TYPE_CHECKING:
@@ -224,6 +226,18 @@ class WritingRules(StoreRules):
         with pytest.raises(UnsupportedOperation):
             await store.write_bytes("f", b"x", options)
         with pytest.raises(UnsupportedOperation):
+            async with store.open("f", "wb", options=options) as file:
+                await file.write(b"x")
+        assert await self.raw_list() == []
+
+    @pytest.mark.parametrize("options", UNKEPT_OPTIONS, ids=repr)
+    async def test_options_that_nothing_can_keep_are_refused_and_nothing_is_written(
+        self, store: BaseArtifactStore, options: WriteOptions
+    ) -> None:
+        refusals = (ConfigurationError, UnsupportedOperation)
+        with pytest.raises(refusals):
+            await store.write_bytes("f", b"x", options)
+        with pytest.raises(refusals):
             async with store.open("f", "wb", options=options) as file:
                 await file.write(b"x")
         assert await self.raw_list() == []

@@ -40,10 +40,10 @@ LIMITS: Final = Limits(
 )
 """Source: Microsoft Learn, "Scalability and performance targets for Blob Storage"; REST API Reference, "Blob Batch"."""
 
-AZURE_CAPABILITIES: Final = Capabilities(conditional_write=True, presign=True, versions=True)
-"""What Azure documents: conditions on every write and copy, markers, metadata."""
+AZURE_CAPABILITIES: Final = Capabilities(conditional_write=True, conditional_delete=True, presign=True, versions=True)
+"""What Azure documents: conditions on every write, delete and copy, markers, metadata."""
 
-OTHER_CAPABILITIES: Final = Capabilities(conditional_write=True, presign=True)
+OTHER_CAPABILITIES: Final = Capabilities(conditional_write=True, conditional_delete=True, presign=True)
 """A server that speaks the same protocol: its conditions are part of that; versions are not."""
 
 
@@ -105,7 +105,7 @@ class AzureAttempts(ServiceClient):
     @abstractmethod
     async def _delete(self, key: str, if_match: str | None = None) -> None: ...
     @abstractmethod
-    async def _delete_batch(self, keys: Sequence[str]) -> list[DeleteFailure]:
+    async def _delete_batch(self, keys: Sequence[str], etags: Mapping[str, str]) -> list[DeleteFailure]:
         """Raises: UnsupportedOperation where the service takes no batches."""
 
     @abstractmethod

@@ -17,7 +17,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from entrepot.errors import ContainerNotFound, NotFound, StoreError, UnsupportedOperation
+from entrepot.auth.entra import SignIn
+from entrepot.errors import ContainerNotFound, NotFound, PermissionDenied, StoreError, UnsupportedOperation
 from entrepot.flavors.azure.attempts import CopySource
 from entrepot.flavors.azure.metadata import CRC32C, NOTHING, crc32c_text
 from entrepot.flavors.azure.reading import AzureReading
@@ -49,7 +50,7 @@ class AzureBlocks(AzureReading):
     ) -> Upload:
         """As `ObjectClient.create_upload`. Requests: none; a missing container is told by the first part."""
         self._keepable(key, "create_upload")
-        self._check_conditions(key, options)
+        self._check_write(key, options)
         return Upload(key, secrets.token_hex(16), options)
 
     def _require_open(self, upload: Upload, operation: str) -> None:
@@ -84,8 +85,21 @@ class AzureBlocks(AzureReading):
             byte_range = ByteRange(byte_range.start, (await source.head(source_key)).size_bytes)
         assert byte_range.stop is not None
         name = block_id(upload.upload_id, number)
-        await self._retried(lambda: self._copy_block(upload.key, name, pinned, byte_range))
+        await self._retried(lambda: self._block_copied(upload.key, name, pinned, byte_range))
         return Part(number, byte_range.stop - byte_range.start, name)
+
+    async def _block_copied(self, key: str, name: str, source: CopySource, byte_range: ByteRange) -> None:
+        """One attempt. A token that is refused is replaced for the request alone, so that what proves to the service
+        that the source may be read is the old one still: where that is so, it is made anew, once.
+        """
+        credential = self._credential
+        token = await credential.token() if isinstance(credential, SignIn) else None
+        try:
+            await self._copy_block(key, name, source, byte_range)
+        except PermissionDenied:
+            if not isinstance(credential, SignIn) or await credential.token() == token:
+                raise
+            await self._copy_block(key, name, source, byte_range)
 
     def _source(self, source: ObjectClient, key: str, etag: str | None) -> CopySource:
         if not isinstance(source, AzureReading):

@@ -19,6 +19,7 @@ from entrepot.errors import (
     Conflict,
     ContainerNotFound,
     NotFound,
+    PreconditionFailed,
     ServiceError,
     ServiceUnavailable,
     StoreError,
@@ -31,6 +32,7 @@ from entrepot.flavors.azure.faults import PASSING
 from entrepot.flavors.azure.metadata import FOLDER, WRITE_ID
 from entrepot.flavors.azure.replies import md5_of, stat_of
 from entrepot.models import NO_OPTIONS, Buffer, DeleteFailure, ObjectStat, PresignMethod, WriteOptions
+from entrepot.objects.client import CHANGED, NO_ETAGS
 from entrepot.objects.waves import REQUESTS, wave
 from entrepot.paths import printable
 from entrepot.services.checksums import md5_aside
@@ -57,6 +59,8 @@ class AzureClient(AzureCopies):
         The marker of a directory is made where nothing is by that name; one that is there already is told.
         """
         self._keepable(key, "put")
+        if options is not NO_OPTIONS:
+            self.check_options(key, options, "put")
         data = flat(data)
         md5 = await md5_aside(data)
         if key.endswith("/") and not len(data):
@@ -129,15 +133,15 @@ class AzureClient(AzureCopies):
 
     # ---- removing ---------------------------------------------------------------------------------
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, *, if_match: str | None = None) -> None:
         """As `ObjectClient.delete`. Requests: 1; for a directory's key 2 or 3."""
         self._keepable(key, "delete")
         if not key.endswith("/"):
-            await super().delete(key)
+            await super().delete(key, if_match=if_match)
             return
         found = await self._head_or_none(key)
         if found is not None and found.get("x-ms-resource-type") != "file":
-            await super().delete(key)
+            await super().delete(key, if_match=if_match)
             return
         own = await self._directory(key)
         if own is not None:
@@ -151,8 +155,9 @@ class AzureClient(AzureCopies):
         except NotFound:
             _log.debug("%s was gone already", self.uri(key))
 
-    async def delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]:
-        """As `ObjectClient.delete_many`. Requests: 1, and those of `delete` for each directory's key.
+    async def delete_many(self, keys: Sequence[str], *, etags: Mapping[str, str] = NO_ETAGS) -> list[DeleteFailure]:
+        """As `ObjectClient.delete_many`. Requests: 1, and those of `delete` for each directory's key and for each blob
+        that is not of its etag.
 
         Where a service takes no batches, 1 for each key.
         """
@@ -162,8 +167,9 @@ class AzureClient(AzureCopies):
         singly = [key for key in keys if key.endswith("/") and key not in refused]
         if plain and self._takes_batches:
             try:
-                failures += await self._delete_in_batch(plain)
-                plain = []
+                left = await self._delete_in_batch(plain, etags)
+                failures += [one for one in left if one.code != "ConditionNotMet"]
+                plain = [one.key for one in left if one.code == "ConditionNotMet"]  # singly they are looked at
             except (ServiceError, UnsupportedOperation) as error:
                 if isinstance(error, (BadResponse, Throttled)):
                     raise
@@ -173,27 +179,30 @@ class AzureClient(AzureCopies):
         singly = plain + singly
         for start in range(0, len(singly), REQUESTS):
             group = singly[start : start + REQUESTS]
-            failures += [one for one in await wave([partial(self._deleted, key) for key in group]) if one is not None]
+            done = await wave([partial(self._deleted, key, etags.get(key)) for key in group])
+            failures += [one for one in done if one is not None]
         return failures
 
-    async def _deleted(self, key: str) -> DeleteFailure | None:
+    async def _deleted(self, key: str, if_match: str | None) -> DeleteFailure | None:
         try:
-            await self.delete(key)
+            await self.delete(key, if_match=if_match)
         except (ContainerNotFound, NotFound):
             raise
+        except PreconditionFailed as error:
+            return DeleteFailure(key, CHANGED, error.message)
         except StoreError as error:
             if error.retryable:
                 raise
             return DeleteFailure(key, type(error).__name__, error.message)
         return None
 
-    async def _delete_in_batch(self, keys: Sequence[str]) -> list[DeleteFailure]:
+    async def _delete_in_batch(self, keys: Sequence[str], etags: Mapping[str, str]) -> list[DeleteFailure]:
         failures: list[DeleteFailure] = []
         pending = list(keys)
 
         async def attempt() -> None:
             nonlocal pending
-            left = await self._delete_batch(pending)
+            left = await self._delete_batch(pending, etags)
             passing = [one for one in left if one.code in PASSING]
             failures.extend(one for one in left if one.code not in PASSING)
             pending = [one.key for one in passing]

@@ -6,13 +6,13 @@ Source: Azure Storage REST API Reference, "Copy Blob", "Abort Copy Blob", "Set B
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Mapping
 from typing import Final
 
 import anyio
 
 from entrepot.errors import (
-    AlreadyExists,
     ChecksumMismatch,
     Conflict,
     NotFound,
@@ -23,7 +23,7 @@ from entrepot.errors import (
 )
 from entrepot.flavors.azure.attempts import CopySource
 from entrepot.flavors.azure.blocks import AzureBlocks
-from entrepot.flavors.azure.metadata import CRC32C, NOTHING, kept
+from entrepot.flavors.azure.metadata import CRC32C, NOTHING, WRITE_ID, kept
 from entrepot.flavors.azure.replies import is_directory, stat_of
 from entrepot.models import NO_OPTIONS, ObjectStat, WriteOptions
 from entrepot.objects.client import ObjectClient
@@ -34,7 +34,9 @@ from entrepot.services.headers import etag_of
 
 _log = logging.getLogger(__name__)
 
-_META_CRC32C: Final = f"x-ms-meta-{CRC32C}"
+_META: Final = "x-ms-meta-"
+_META_CRC32C: Final = f"{_META}{CRC32C}"
+_META_WRITE_ID: Final = f"{_META}{WRITE_ID}"
 _OF_A_WRITE: Final = ("etag", "last-modified", "x-ms-version-id")
 _LOOK_FIRST_S: Final = 0.05
 _LOOK_LATER_S: Final = 2.0
@@ -55,17 +57,18 @@ class AzureCopies(AzureBlocks):
     ) -> ObjectStat:
         """As `ObjectClient.copy`.
 
-        Requests: 2: a HEAD of the source, to which the copy is then pinned; with `source_etag` one of the copy instead.
-        Where `options` describes the copy both, and one more that sets another content type.
+        Requests: 2: a HEAD of the source, to which the copy is then pinned; with `source_etag` and no conditions one of
+        the copy instead. Where `options` describes the copy both, and one more that sets another content type.
         Raises: ServiceError for one that was looked at and is larger than `limits.copy_max_bytes`.
         """
         wanted = options or NO_OPTIONS
         self._keepable(key, "copy")
+        self.check_options(key, wanted, "copy")
         pinned = self._source(source, source_key, source_etag)
         assert isinstance(source, AzureCopies)
         for last in (False, True):
             told: Mapping[str, str] = NOTHING
-            if source_etag is None or wanted.describes:
+            if source_etag is None or wanted.describes or _is_conditional(wanted):
                 told = await source._retried(lambda: source._head(source_key))
                 if is_directory(told):
                     raise NotFound("a directory is there, and no blob", operation="copy", uri=source.uri(source_key))
@@ -86,18 +89,18 @@ class AzureCopies(AzureBlocks):
     async def _copied(self, source: CopySource, key: str, wanted: WriteOptions, told: Mapping[str, str]) -> ObjectStat:
         """One copy. told: the head of the source, where it was looked at."""
         conditions = WriteOptions(if_none_match=wanted.if_none_match, if_match=wanted.if_match)
-        # Metadata that is given replaces all of it, entrepot's own too, which is still true of these bytes.
-        kept_crc = told.get(_META_CRC32C) if wanted.describes else None
-        own = {CRC32C: kept_crc} if kept_crc is not None else NOTHING
+        own = _own_metadata(wanted, told)
         unsure = Unsure()
         try:
             headers = await self._retried(
                 lambda: unsure.watch(self._copy(source, key, wanted if wanted.describes else conditions, own))
             )
-        except AlreadyExists as error:
-            if not unsure.settles(error) or not await self._is_copy_of(key, source.url):
+        except StoreError as error:
+            found = await self._head_or_none(key) if WRITE_ID in own and unsure.settles(error) else None
+            if found is None or found.get(_META_WRITE_ID) != own[WRITE_ID]:
                 raise
-            headers = NOTHING
+            _log.warning("the reply to a copy to %s was lost; the blob is ours", self.uri(key))
+            headers = found
         if told and not wanted.describes and headers.get("x-ms-copy-status") == "success":
             changed = {name: headers[name] for name in _OF_A_WRITE if name in headers}
             return stat_of(key, {**{name: told[name] for name in told if name not in _OF_A_WRITE}, **changed})
@@ -105,10 +108,6 @@ class AzureCopies(AzureBlocks):
         if wanted.describes:
             copied = await self._described_anew(key, copied, wanted, own)
         return self._checked(key, copied, told)
-
-    async def _is_copy_of(self, key: str, url: str) -> bool:
-        found = await self._head_or_none(key)
-        return found is not None and found.get("x-ms-copy-source", "").partition("?")[0] == url
 
     # ---- a copy that takes its time ---------------------------------------------------------------
 
@@ -191,3 +190,21 @@ class AzureCopies(AzureBlocks):
                     "the copy is not what was copied; copy it again", operation="copy", uri=self.uri(key)
                 )
         return stat
+
+
+def _is_conditional(wanted: WriteOptions) -> bool:
+    return wanted.if_none_match or wanted.if_match is not None
+
+
+def _own_metadata(wanted: WriteOptions, told: Mapping[str, str]) -> Mapping[str, str]:
+    """Metadata of a copy beside what `wanted` gives: any that is sent replaces all of the source's. told: its head.
+
+    What entrepot keeps of the bytes is still true of them. A conditional copy has an id, by which it is known as ours
+    when its reply is lost: another writer may have copied the same source.
+    """
+    own: dict[str, str] = {}
+    if wanted.describes:
+        own = {CRC32C: told[_META_CRC32C]} if _META_CRC32C in told else {}
+    elif _is_conditional(wanted):
+        own = {name.removeprefix(_META): value for name, value in told.items() if name.startswith(_META)}
+    return {**own, WRITE_ID: secrets.token_hex(8)} if _is_conditional(wanted) else own

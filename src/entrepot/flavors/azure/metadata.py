@@ -16,9 +16,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from entrepot.errors import ConfigurationError
 from entrepot.models import WriteOptions
-from entrepot.objects.client import user_metadata
+from entrepot.objects.client import metadata_name, user_metadata
 from entrepot.services.checksums import crc32c_hex
 from entrepot.services.metadata import header_text, header_value
 
@@ -27,7 +26,6 @@ WRITE_ID: Final = "entrepot_write"
 FOLDER: Final = "hdi_isfolder"
 _OWN: Final = frozenset({CRC32C, WRITE_ID, FOLDER})
 
-_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _PLAIN_NAME: Final = re.compile(r"(?!.*_x[0-9a-f]{4}_)[a-z_][a-z0-9_]*", re.ASCII)
 _UNKEPT: Final = re.compile(r"[^a-z0-9_]|^[0-9]|_(?=x[0-9a-f]{4}_)", re.ASCII)
 _ESCAPE: Final = re.compile(r"_x([0-9a-f]{4})_", re.ASCII)
@@ -38,9 +36,7 @@ NOTHING: Final[Mapping[str, str]] = {}
 
 def kept_name(name: str) -> str:
     """The name as Azure keeps it. Raises: ConfigurationError for one that no header could have."""
-    lower = name.lower()
-    if not _NAME.fullmatch(lower):
-        raise ConfigurationError("a name of metadata is made of ASCII letters, digits and -_. (no spaces)")
+    lower = metadata_name(name)
     if lower in _OWN:
         return _escaped(lower[0]) + lower[1:]
     return lower if _PLAIN_NAME.fullmatch(lower) else _UNKEPT.sub(lambda found: _escaped(found[0]), lower)

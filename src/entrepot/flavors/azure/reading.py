@@ -88,9 +88,9 @@ class AzureReading(AzureAttempts):
         found = await self._head_or_none(key[:-1])
         return directory_stat(key, found) if found is not None and is_directory(found) else None
 
-    async def _head_or_none(self, key: str) -> Mapping[str, str] | None:
+    async def _head_or_none(self, key: str, version: str | None = None) -> Mapping[str, str] | None:
         try:
-            return await self._retried(lambda: self._head(key))
+            return await self._retried(lambda: self._head(key, version))
         except ContainerNotFound:
             raise
         except NotFound:
@@ -117,7 +117,7 @@ class AzureReading(AzureAttempts):
         try:
             return await super().get(key, byte_range=byte_range, if_match=if_match, into=into, version=version)
         except PreconditionFailed:
-            if await self._head_or_none(key) is None:
+            if await self._head_or_none(key, version) is None:
                 raise NotFound("no such blob", operation="get", uri=self.uri(key)) from None
             raise
 

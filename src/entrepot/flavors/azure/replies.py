@@ -14,7 +14,7 @@ from entrepot.flavors.azure.metadata import CRC32C, FOLDER, crc32c_of, given
 from entrepot.models import MIB, ListPage, ObjectStat
 from entrepot.services.faults import ErrorInside, ErrorReply, Unreadable
 from entrepot.services.headers import bare_etag, etag_of, http_time
-from entrepot.services.xml import error_of, parse_xml
+from entrepot.services.xml import error_told, parse_xml
 
 LIST_MAX_BYTES: Final = 64 * MIB
 """Of a page: 5,000 blobs of the longest names, each with the most metadata that a blob can have, are 50 MiB."""
@@ -103,16 +103,12 @@ def md5_of(text: str) -> str | None:
 
 def error_reply(status: int, headers: Mapping[str, str], body: bytes = b"") -> ErrorReply:
     """What a failed reply says, whatever its body is; a head tells the code too."""
-    code = headers.get("x-ms-error-code", "")
-    if body:
-        try:
-            told = error_of(parse_xml(body, "Error"), status, headers)
-        except Unreadable:
-            pass  # a proxy's page, or nothing: the head alone speaks
-        else:
-            # Behind the first line come the ids of the request, which change.
-            return ErrorReply(status, code or told.code, told.message.partition("\n")[0], headers=headers)
-    return ErrorReply(status, code[:100], headers=headers)
+    code = headers.get("x-ms-error-code", "")[:100]
+    told = error_told(body, status, headers)
+    if told is None:
+        return ErrorReply(status, code, headers=headers)
+    # Behind the first line come the ids of the request, which change.
+    return ErrorReply(status, code or told.code, told.message.partition("\n")[0], headers=headers)
 
 
 # ---- bodies -------------------------------------------------------------------------------------------

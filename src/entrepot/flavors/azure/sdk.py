@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC
 from typing import Any, Final, TypeVar
 
@@ -51,8 +52,8 @@ class AzureSdkClient(AzureClient):
     async def close(self) -> None:
         await self._clients.close()
 
-    async def _made(self) -> ContainerClient:
-        return ContainerClient(
+    async def _made(self, stack: AsyncExitStack) -> ContainerClient:
+        client = ContainerClient(
             self._location.endpoint.url,
             self._location.container,
             credential=sdk_credential(self._credential),
@@ -60,6 +61,7 @@ class AzureSdkClient(AzureClient):
             max_single_put_size=_ALL_AT_ONCE_BYTES,
             **sdk_options(self._ca_file),
         )
+        return await stack.enter_async_context(client)
 
     # ---- one call ---------------------------------------------------------------------------------
 
@@ -149,9 +151,11 @@ class AzureSdkClient(AzureClient):
     async def _delete(self, key: str, if_match: str | None = None) -> None:
         await self._blob("delete", key, "delete_blob", delete_snapshots="include", **_pinned(if_match))
 
-    async def _delete_batch(self, keys: Sequence[str]) -> list[DeleteFailure]:
+    async def _delete_batch(self, keys: Sequence[str], etags: Mapping[str, str]) -> list[DeleteFailure]:
+        blobs = [{"name": key, **_pinned(etags.get(key))} for key in keys]
+
         async def call(container: Any) -> list[Any]:
-            parts = await container.delete_blobs(*keys, delete_snapshots="include", raise_on_any_failure=False)
+            parts = await container.delete_blobs(*blobs, delete_snapshots="include", raise_on_any_failure=False)
             return [part async for part in parts]
 
         parts = await self._call("delete_many", "", call)

@@ -96,21 +96,21 @@ class AzureWireClient(Exchange, AzureClient):
     async def _delete(self, key: str, if_match: str | None = None) -> None:
         await self._ask("delete", key, self._requests.delete(key, if_match), take_nothing)
 
-    async def _delete_batch(self, keys: Sequence[str]) -> list[DeleteFailure]:
-        answers = await self._batched(keys)
+    async def _delete_batch(self, keys: Sequence[str], etags: Mapping[str, str]) -> list[DeleteFailure]:
+        answers = await self._batched(keys, etags)
         if any(one.status == 401 or one.code == "AuthenticationFailed" for one in answers):
             # What was put right for the whole did not reach its parts, which were signed before.
-            answers = await self._batched(keys)
+            answers = await self._batched(keys, etags)
         return [
             DeleteFailure(key, one.code or f"HTTP {one.status}", one.message)
             for key, one in zip(keys, answers, strict=True)
             if not one.deleted
         ]
 
-    async def _batched(self, keys: Sequence[str]) -> list[SubReply]:
+    async def _batched(self, keys: Sequence[str], etags: Mapping[str, str]) -> list[SubReply]:
         parts: list[tuple[str, HeaderList]] = []
         for key in keys:
-            call = self._requests.delete(key)
+            call = self._requests.delete(key, etags.get(key))
             target, headers = await self._credential.signed(
                 call.method, call.target, call.headers, 0, self._clock() + self._ahead_s, versioned=False
             )

@@ -19,10 +19,10 @@ from entrepot.errors import (
     PreconditionFailed,
     ServiceUnavailable,
     StoreError,
-    Throttled,
 )
+from entrepot.flavors.gcp.faults import did_nothing
 from entrepot.flavors.gcp.replies import Rewritten
-from entrepot.flavors.gcp.requests import DEFAULT_TYPE, WRITE_ID, Piece, Settings, Source
+from entrepot.flavors.gcp.requests import DEFAULT_TYPE, WRITE_ID, Doomed, Piece, Settings, Source
 from entrepot.flavors.gcp.resumable import Chunk
 from entrepot.models import GIB, KIB, MIB, Buffer, Capabilities, Limits, ObjectStat, WriteOptions
 from entrepot.objects.client import user_metadata
@@ -44,8 +44,8 @@ LIMITS: Final = Limits(
 Source: Cloud Storage, "Quotas and limits": objects of 5 TiB, batches of 100.
 """
 
-GOOGLE_CAPABILITIES: Final = Capabilities(conditional_write=True, presign=True, versions=True)
-"""What Cloud Storage documents: conditions on writes, copies and compositions, keys that end in a slash, versions."""
+GOOGLE_CAPABILITIES: Final = Capabilities(conditional_write=True, conditional_delete=True, presign=True, versions=True)
+"""What Cloud Storage documents: conditions on writes, deletes, copies and compositions, markers, versions."""
 
 OTHER_CAPABILITIES: Final = Capabilities(
     exclusive_create=None, exclusive_copy=False, conditional_write=None, empty_directories=None,
@@ -94,15 +94,17 @@ class GcpAttempts(ServiceClient):
         temporary: bool = False,
     ) -> ObjectStat: ...
     @abstractmethod
-    async def _delete_if(self, key: str, generation: str | None) -> None: ...
+    async def _delete_if(self, doomed: Doomed) -> None: ...
     @abstractmethod
-    async def _delete_many(self, keys: Sequence[str]) -> dict[int, ErrorReply]: ...
+    async def _delete_many(self, doomed: Sequence[Doomed]) -> dict[int, ErrorReply]:
+        """What each of them came to, by its place; a status below 300 is a success."""
+
     @abstractmethod
     async def _rewrite(
         self, source: Source, key: str, described: Mapping[str, Any] | None, generation: str | None, token: str | None
     ) -> Rewritten: ...
     @abstractmethod
-    async def _source_description(self, bucket: str, key: str) -> dict[str, Any]: ...
+    async def _source_description(self, source: Source) -> dict[str, Any]: ...
     @abstractmethod
     async def _compose(
         self,
@@ -130,8 +132,8 @@ class GcpAttempts(ServiceClient):
     @abstractmethod
     async def _create_bucket(self, project: str) -> None: ...
 
-    async def _delete(self, key: str) -> None:
-        await self._delete_if(key, None)
+    async def _delete(self, key: str, if_match: str | None = None) -> None:
+        await self._delete_if(Doomed(key, if_match))
 
     # ---- what a lost reply means ------------------------------------------------------------------
 
@@ -172,8 +174,8 @@ class GcpAttempts(ServiceClient):
             try:
                 return await write(expected)
             except StoreError as error:
-                # A service that asks for fewer requests has done nothing; looking each time would be one more.
-                if condition is not None or not isinstance(error, Throttled):
+                # Looking each time would be a request more to a service that asks for fewer.
+                if condition is not None or not did_nothing(error):
                     unsure.note(error)
                 if condition is None and expected is not None and isinstance(error, AlreadyExists | PreconditionFailed):
                     raise Overtaken(

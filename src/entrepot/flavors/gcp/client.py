@@ -8,28 +8,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from entrepot.auth.goog4 import MAX_EXPIRES_S, UrlToSign
 from entrepot.auth.google import TokenSource
 from entrepot.errors import (
-    FATAL,
     AlreadyExists,
     ChecksumMismatch,
     ConfigurationError,
-    ContainerNotFound,
-    NotFound,
     PermissionDenied,
     PreconditionFailed,
     StoreError,
-    Throttled,
     UnsupportedOperation,
 )
 from entrepot.files import PartChecksum
 from entrepot.flavors.gcp.attempts import (
     NO_OBJECT,
     GcpAttempts,
-    Overtaken,
     condition_of,
     is_generation,
     recognised,
@@ -38,14 +33,14 @@ from entrepot.flavors.gcp.attempts import (
 )
 from entrepot.flavors.gcp.composed import COMPOSED, ComposedUploads, fits
 from entrepot.flavors.gcp.copies import copied
-from entrepot.flavors.gcp.faults import fault
+from entrepot.flavors.gcp.removals import Removals
 from entrepot.flavors.gcp.replies import (
     crc32c_of,
     generation_of,
     refuse_decoded,
     stat_of,
 )
-from entrepot.flavors.gcp.requests import Source, description
+from entrepot.flavors.gcp.requests import WRITE_ID, Doomed, Source, description
 from entrepot.flavors.gcp.sessions import SessionUploads
 from entrepot.models import (
     MIB,
@@ -61,13 +56,11 @@ from entrepot.models import (
     Upload,
     WriteOptions,
 )
-from entrepot.objects.client import ObjectClient
-from entrepot.objects.waves import REQUESTS, wave
+from entrepot.objects.client import NO_ETAGS, ObjectClient
 from entrepot.services.checksums import PartCrc32c, crc32c_aside, crc32c_hex
-from entrepot.services.client import Unsure, flat
+from entrepot.services.client import flat
 from entrepot.services.download import Download
 from entrepot.services.endpoint import Endpoint, keeps_path
-from entrepot.services.faults import ErrorReply
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +88,8 @@ class GcpClient(GcpAttempts):
     composes: large uploads of known size go up as parts that the service joins. anonymous: no token is sent.
     """
 
+    own_metadata: ClassVar[frozenset[str]] = frozenset({WRITE_ID})
+
     def __init__(
         self,
         bucket: str,
@@ -110,9 +105,9 @@ class GcpClient(GcpAttempts):
         self._credentials = credentials
         self._composes = composes
         self._anonymous = anonymous
-        self._batches = True
         self._sessions = SessionUploads(self)
-        self._composed = ComposedUploads(self)
+        self._removals = Removals(self, anonymous=anonymous)
+        self._composed = ComposedUploads(self, self._removals)
 
     # ---- reading ----------------------------------------------------------------------------------
 
@@ -189,7 +184,7 @@ class GcpClient(GcpAttempts):
         only what it has seen. Requests: 1, and a look for each reply that was lost.
         """
         data = flat(data)
-        self._check_conditions(key, options)
+        self._check_write(key, options)
         condition = condition_of(options, self.uri(key))
         if condition is not None:
             options = with_write_id(options)
@@ -209,97 +204,13 @@ class GcpClient(GcpAttempts):
         stat = await self.settled(key, write, recognised(size, wanted, options), condition)
         return without_write_id(stat)
 
-    async def delete(self, key: str) -> None:
-        """As `ObjectClient.delete`. After a lost reply the object is looked at, and only what was seen is deleted."""
-        await self._removed(key, Unsure())
+    async def delete(self, key: str, *, if_match: str | None = None) -> None:
+        self._check_pinned(key, if_match)
+        await self._removals.one(key, if_match)
 
-    async def _removed(self, key: str, unsure: Unsure) -> None:
-        """unsure: of a request before, which may have deleted the object, so that what is there may be another's."""
-
-        async def attempt() -> None:
-            generation = None
-            if unsure.lost:
-                seen = await self.look(key)
-                if seen is None:
-                    return
-                generation = seen.etag
-            try:
-                await self._delete_if(key, generation)
-            except PreconditionFailed as error:
-                raise Overtaken(
-                    "another writer's object came while this one was deleted",
-                    operation="delete",
-                    uri=self.uri(key),
-                ) from error
-            except StoreError as error:
-                if not isinstance(error, Throttled):
-                    unsure.note(error)
-                raise
-
-        try:
-            await self._retried(attempt)
-        except ContainerNotFound:
-            raise
-        except NotFound:
-            _log.debug("%s was gone already", self.uri(key))
-
-    async def delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]:
-        """As `ObjectClient.delete_many`, in one batch. Where its reply is lost, each key is looked at and deleted
-        singly; so it is, without a look, where the service knows no batches.
-        """
-        if not keys:
-            return []
-        if not self._batches:
-            return await self._delete_singly(keys, Unsure())
-
-        async def batch() -> dict[int, ErrorReply] | StoreError:
-            try:
-                return await self._delete_many(keys)
-            except Throttled:
-                raise  # it has done nothing, and a request for each key would be a hundred more
-            except StoreError as error:
-                return error
-
-        outcomes = await self._retried(batch)
-        if isinstance(outcomes, StoreError):
-            self._batches = not isinstance(outcomes, UnsupportedOperation | NotFound)
-            if self._batches and not outcomes.retryable:
-                raise outcomes
-            lost = Unsure()
-            lost.note(outcomes)
-            return await self._delete_singly(keys, lost)
-        failures: list[DeleteFailure] = []
-        again: list[str] = []
-        for number, key in enumerate(keys):
-            reply = outcomes.get(number, _UNANSWERED)
-            if reply.status < 300:
-                continue
-            refused = fault(reply, operation="delete", uri=self.uri(key), anonymous=self._anonymous)
-            if refused.retryable or reply.status == 401:  # a token that is refused is replaced where one asks singly
-                again.append(key)
-            elif isinstance(refused, FATAL):
-                raise refused
-            elif not isinstance(refused, NotFound):
-                failures.append(_failure(key, refused, reply.code))
-        return failures + await self._delete_singly(again, Unsure(lost=True))
-
-    async def _delete_singly(self, keys: Sequence[str], unsure: Unsure) -> list[DeleteFailure]:
-        """One request a key, and a look before it where `unsure`; what failed for good, by key."""
-
-        async def delete(key: str) -> DeleteFailure | None:
-            try:
-                await self._removed(key, Unsure(lost=unsure.lost))
-            except FATAL:
-                raise
-            except StoreError as error:
-                return _failure(key, error, type(error).__name__)
-            return None
-
-        failures: list[DeleteFailure] = []
-        for at in range(0, len(keys), REQUESTS):
-            done = await wave([partial(delete, key) for key in keys[at : at + REQUESTS]])
-            failures += [one for one in done if one is not None]
-        return failures
+    async def delete_many(self, keys: Sequence[str], *, etags: Mapping[str, str] = NO_ETAGS) -> list[DeleteFailure]:
+        self._check_pinned("", etags)
+        return await self._removals.many([Doomed(key, etags.get(key)) for key in keys])
 
     # ---- copies -----------------------------------------------------------------------------------
 
@@ -322,6 +233,7 @@ class GcpClient(GcpAttempts):
                 "only Cloud Storage copies from Cloud Storage", operation="copy", uri=source.uri(source_key)
             )
         given = options or NO_OPTIONS
+        self.check_options(key, given, "copy")
         if given.if_none_match and not self.capabilities.exclusive_copy:
             raise UnsupportedOperation(
                 "the service does not keep conditions on copies; look first", operation="copy", uri=self.uri(key)
@@ -340,7 +252,7 @@ class GcpClient(GcpAttempts):
         unknown ones: by a resumable session, in order, known to this client only (Requests: 1); one that is neither
         completed nor aborted is dropped by the service after a week.
         """
-        self._check_conditions(key, options)
+        self._check_write(key, options)
         if condition_of(options, self.uri(key)) is not None:
             options = with_write_id(options)
         description(options, self._settings)
@@ -452,11 +364,3 @@ class GcpClient(GcpAttempts):
             if not error.uri:
                 error.operation, error.uri = "presign", self.uri(key)
             raise
-
-
-_UNANSWERED: Final = ErrorReply(503)
-
-
-def _failure(key: str, error: StoreError, code: str) -> DeleteFailure:
-    # The layer above knows a denial by S3's name for it.
-    return DeleteFailure(key, "AccessDenied" if isinstance(error, PermissionDenied) else code, error.message)

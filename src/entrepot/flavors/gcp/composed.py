@@ -16,11 +16,12 @@ from typing import Final
 
 import anyio
 
-from entrepot.errors import ChecksumMismatch, NotFound, PreconditionFailed, StoreError
+from entrepot.errors import ChecksumMismatch, NotFound, PreconditionFailed, ServiceError, StoreError
 from entrepot.flavors.gcp.attempts import LIMITS, NO_OBJECT, GcpAttempts, condition_of, recognised
-from entrepot.flavors.gcp.requests import Piece
+from entrepot.flavors.gcp.removals import Removals
+from entrepot.flavors.gcp.requests import Doomed, Piece
 from entrepot.models import NO_OPTIONS, Buffer, ObjectStat, Part, Upload, WriteOptions
-from entrepot.objects.trees import delete_keys
+from entrepot.objects.uploads import LATE_S
 from entrepot.objects.waves import REQUESTS, wave
 from entrepot.paths import TEMPORARY_PREFIX
 from entrepot.services.checksums import combine_crc32c, crc32c_aside, crc32c_hex
@@ -35,8 +36,6 @@ _AT_ONCE: Final = 32
 
 _LONGER_BYTES: Final = len(f"{TEMPORARY_PREFIX}{'0' * 16}//00000-{'0' * 8}")
 _ENDED_KEPT: Final = 1_000
-_LATE_S: Final = 0.5
-"""How long after an abort a part may still appear whose request was given up: its bytes had arrived by then."""
 _PART = re.compile(
     rf"(?P<directory>(?:.*/)?){re.escape(TEMPORARY_PREFIX)}(?P<id>[0-9a-f]{{16}})/(?P<name>.+)/"
     r"(?P<number>\d{5}|x)-(?P<write>[0-9a-f]{8})",
@@ -52,8 +51,8 @@ def fits(key: str) -> bool:
 class ComposedUploads:
     """The uploads of one client. All that is known of them is in the bucket, so that another process can go on."""
 
-    def __init__(self, client: GcpAttempts) -> None:
-        self._client = client
+    def __init__(self, client: GcpAttempts, removals: Removals) -> None:
+        self._client, self._removals = client, removals
         self._ended: deque[str] = deque(maxlen=_ENDED_KEPT)
         self._given_up: set[str] = set()
         self._begun: dict[str, int] = {}
@@ -107,7 +106,7 @@ class ComposedUploads:
         pieces = [self._piece(base, part) for part in sorted(parts, key=lambda one: one.number)]
         if not pieces:
             raise NotFound("the upload has no parts", operation="complete_upload", uri=client.uri(upload.key))
-        made = [piece.key for piece in pieces]
+        made = list(pieces)
         only = self._begun.get(upload.upload_id) == len(pieces)
         self._begun.pop(upload.upload_id, None)  # a second try joins anew, beside what the first has joined
         while len(pieces) > _AT_ONCE:
@@ -115,11 +114,11 @@ class ComposedUploads:
             pieces = []
             for at in range(0, len(groups), REQUESTS):
                 pieces += await wave([partial(self._joined, base, group) for group in groups[at : at + REQUESTS]])
-            made += [piece.key for piece in pieces]
+            made += pieces
         stat = await self._published(upload, pieces)
         self._ended.append(upload.upload_id)
         self._given_up.discard(upload.upload_id)
-        await self._tidy(upload, list(dict.fromkeys(made)) if only else None)
+        await self._tidy(upload, list(dict.fromkeys(made)) if only else None)  # one alone is its own intermediate
         return stat
 
     @staticmethod
@@ -163,28 +162,31 @@ class ComposedUploads:
     async def _withdraw(self, key: str, stat: ObjectStat) -> None:
         """Remove a composition that is wrong, unless another object is there by now."""
         try:
-            await self._client._retried(lambda: self._client._delete_if(key, stat.etag))
+            await self._client._retried(lambda: self._client._delete_if(Doomed(key, stat.etag)))
         except (NotFound, PreconditionFailed):
             return
         except StoreError as error:
             _log.warning("a damaged object stays at %s: %s", self._client.uri(key), error)
 
-    async def _tidy(self, upload: Upload, keys: Sequence[str] | None) -> None:
+    async def _tidy(self, upload: Upload, made: Sequence[Piece] | None) -> None:
         """Remove temporaries, those that are found where None are named; the object is there, so that failing to is no
         failure of the upload.
         """
         try:
-            if keys is None:
+            if made is None:
                 await self._remove_all(upload)
             else:
-                await self._remove(keys)
+                await self._remove([Doomed(piece.key, piece.generation, for_good=True) for piece in made])
         except StoreError as error:
             _log.warning("temporaries stay beside %s: %s", self._client.uri(upload.key), error)
 
-    async def _remove(self, keys: Sequence[str]) -> None:
-        """Remove temporaries, several batches at once. Raises: StoreError where one stays, after all batches."""
-        for error in await delete_keys(self._client, keys):
-            raise error
+    async def _remove(self, doomed: Sequence[Doomed]) -> None:
+        """Remove temporaries, several batches at once, for good: a bucket that keeps versions would charge for them.
+
+        Raises: StoreError where one stays, after all batches.
+        """
+        for failed in await self._removals.all(doomed):
+            raise ServiceError(failed.message, operation="delete", uri=self._client.uri(failed.key))
 
     async def abort(self, upload: Upload) -> None:
         """Remove all that was written for the upload; where a part was given up, once more half a second later.
@@ -195,14 +197,14 @@ class ComposedUploads:
         self._begun.pop(upload.upload_id, None)
         await self._remove_all(upload)
         if upload.upload_id in self._given_up:
-            await anyio.sleep(_LATE_S)
+            await anyio.sleep(LATE_S)
             await self._remove_all(upload)
             self._given_up.discard(upload.upload_id)
 
     async def _remove_all(self, upload: Upload) -> None:
         while True:
             page = await self._client.list_page(self._base(upload))
-            await self._remove([found.key for found in page.objects])
+            await self._remove([Doomed(found.key, found.etag, for_good=True) for found in page.objects])
             if page.next_token is None:
                 return
 

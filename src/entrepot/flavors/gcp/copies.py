@@ -29,25 +29,41 @@ async def copied(
     etag = source.generation
     if etag is not None and not is_generation(etag):
         raise _changed(origin, source)
-    told = description(options, client._settings) if options.describes else await _kept(client, source)
-    try:
-        stat = await _stepwise(client, key, origin, source, told=told, condition=condition_of(options, client.uri(key)))
-    except _AnotherSource as error:
-        raise _changed(origin, source) from error.__cause__
-    if etag is not None and not client.keeps_conditions and await _is_another(origin, source):
-        raise _changed(origin, source)
+    for last in (False, True):
+        try:
+            return await _copied_once(client, key, origin, source, options)
+        except _AnotherSource as error:
+            # What only this copy had pinned is copied as it is now; nothing was published where conditions are kept.
+            if last or etag is not None or not client.keeps_conditions:
+                raise _changed(origin, source) from error.__cause__
+    raise AssertionError("the loop returns or raises")
+
+
+async def _copied_once(
+    client: GcpAttempts, key: str, origin: GcpAttempts, source: Source, options: WriteOptions
+) -> ObjectStat:
+    """Raises: _AnotherSource where the source is not, or is no longer, what the copy is pinned to."""
+    told: Mapping[str, Any] | None = None
+    if options.describes:
+        told = description(options, client._settings)
+    elif client._settings.storage_class is not None:
+        source, told = await _kept(origin, source, client._settings.storage_class)
+    stat = await _stepwise(client, key, origin, source, told=told, condition=condition_of(options, client.uri(key)))
+    if source.generation is not None and not client.keeps_conditions and await _is_another(origin, source):
+        raise _AnotherSource
     return stat
 
 
-async def _kept(client: GcpAttempts, source: Source) -> Mapping[str, Any] | None:
-    """What a copy says of itself so as to keep all of its source's but the storage class; None to say nothing.
-
-    Requests: 1 where a storage class is configured.
+async def _kept(origin: GcpAttempts, source: Source, storage_class: str) -> tuple[Source, Mapping[str, Any]]:
+    """What a copy says of itself so as to keep all of its source's but the storage class; and the source pinned to what
+    that was said of. Requests: 1.
     """
-    if client._settings.storage_class is None:
-        return None
-    told = await client._retried(lambda: client._source_description(source.bucket, source.key))
-    return {**told, "storageClass": client._settings.storage_class}
+    try:
+        told = await origin._retried(lambda: origin._source_description(source))
+    except PreconditionFailed as error:
+        raise _AnotherSource from error
+    generation = told.pop("generation", None)
+    return source._replace(generation=generation), {**told, "storageClass": storage_class}
 
 
 async def _stepwise(

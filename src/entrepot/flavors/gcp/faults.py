@@ -29,6 +29,16 @@ from entrepot.errors import (
 )
 from entrepot.services.faults import ErrorReply, Faults, Meaning
 
+
+class Busy(Throttled):
+    """A 503 without the service's own reason: of a gateway, which may have passed the request on before it gave up."""
+
+
+def did_nothing(error: StoreError) -> bool:
+    """Whether the service asked for fewer requests by its own word, so that nothing came of this one."""
+    return isinstance(error, Throttled) and not isinstance(error, Busy)
+
+
 _NO_BUCKET: Final = (
     ContainerNotFound,
     "no such bucket; create it (create_container, with project set), or check its name and project",
@@ -95,6 +105,7 @@ _BY_STATUS: Final[Mapping[int, Meaning]] = {
     409: (AlreadyExists, "it is there already, or its name is taken"),
     411: (BadResponse, "something on the way dropped the length of the request"),
     413: (ServiceError, "too large for one request; write it in parts"),
+    503: (Busy, "the service is busy; try later, or with less concurrency"),
     499: (ServiceUnavailable, "the service was told that the request was given up"),
 }
 _FAULTS: Final = Faults(_BY_CODE, _BY_STATUS)

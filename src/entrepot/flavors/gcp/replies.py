@@ -17,7 +17,7 @@ from entrepot.models import ListPage, ObjectStat
 from entrepot.services.faults import ErrorReply, Unreadable
 from entrepot.services.headers import http_time, iso_time
 from entrepot.services.metadata import header_text
-from entrepot.services.xml import error_of, parse_xml
+from entrepot.services.xml import error_told
 
 _META: Final = "x-goog-meta-"
 _ACKNOWLEDGED = re.compile(r"(?:bytes=)?0-(\d{1,19})", re.ASCII)
@@ -224,15 +224,12 @@ def parse_rewrite(body: bytes, key: str) -> Rewritten:
 
 def error_reply(status: int, headers: Mapping[str, str], body: bytes = b"") -> ErrorReply:
     """What a failed reply says, whatever its body is: JSON, XML, a proxy's page, nothing."""
-    start = body.lstrip()[:1]
-    try:
-        if start == b"<":
-            return error_of(parse_xml(body, "Error"), status, headers)
-        if start == b"{":
+    if body.lstrip()[:1] == b"{":
+        try:
             return _json_error(status, headers, document(body))
-    except Unreadable:
-        pass  # the status alone speaks
-    return ErrorReply(status, headers=headers)
+        except Unreadable:
+            return ErrorReply(status, headers=headers)
+    return error_told(body, status, headers) or ErrorReply(status, headers=headers)
 
 
 def _json_error(status: int, headers: Mapping[str, str], told: Mapping[str, Any]) -> ErrorReply:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -17,7 +16,7 @@ from urllib.parse import quote
 
 from entrepot.errors import ConfigurationError
 from entrepot.models import Buffer, WriteOptions
-from entrepot.objects.client import user_metadata
+from entrepot.objects.client import metadata_name, user_metadata
 from entrepot.services.checksums import crc32c_base64
 from entrepot.services.endpoint import Endpoint, keeps_path
 from entrepot.services.exchange import Call, HeaderList
@@ -27,7 +26,6 @@ DEFAULT_TYPE: Final = "application/octet-stream"
 WRITE_ID: Final = "entrepot-write"
 """The user metadata that tells which conditional write made an object; no method of a store shows it."""
 
-_META_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _JSON: Final = ("content-type", "application/json; charset=UTF-8")
 _OBJECT_FIELDS: Final = "name,size,updated,generation,crc32c,md5Hash,contentType,metadata"
 _ROW_FIELDS: Final = "name,size,updated,generation,crc32c,md5Hash"
@@ -53,6 +51,18 @@ class Source(NamedTuple):
     bucket: str
     key: str
     generation: str | None = None
+
+
+class Doomed(NamedTuple):
+    """An object to be deleted. generation: it goes only while it is that one; None for whichever is there.
+
+    for_good: that generation goes, whether or not it is the newest, and a bucket that keeps versions keeps none of it.
+    Source: Cloud Storage, "JSON API reference: Objects: delete", Optional query parameters.
+    """
+
+    key: str
+    generation: str | None = None
+    for_good: bool = False
 
 
 class Piece(NamedTuple):
@@ -117,9 +127,9 @@ class Requests:
         target = _if_generation(target, generation)
         return Call("POST", target, headers, data, before=before.encode(), after=after.encode())
 
-    def delete(self, key: str, generation: str | None = None) -> Call:
-        query = _query({"ifGenerationMatch": generation, "userProject": self._settings.user_project})
-        target = self._object + _whole(key)
+    def delete(self, doomed: Doomed) -> Call:
+        query = _query({**deletion(doomed), "userProject": self._settings.user_project})
+        target = self._object + _whole(doomed.key)
         return Call("DELETE", f"{target}?{query}" if query else target)
 
     def rewrite(
@@ -144,11 +154,15 @@ class Requests:
             return Call("POST", target)
         return _document("POST", target, described)
 
-    def source_description(self, bucket: str, key: str) -> Call:
-        """All that a copy would keep of its source, for a copy that changes one thing of it."""
-        fields = "contentType,metadata,cacheControl,contentDisposition,contentEncoding,contentLanguage,customTime"
-        query = _query({"fields": fields, "userProject": self._settings.user_project})
-        return Call("GET", f"{self._buckets}/{keeps_path(bucket)}/o/{_whole(key)}?{query}")
+    def source_description(self, source: Source) -> Call:
+        """All that a copy would keep of its source, for a copy that changes one thing of it; and its generation."""
+        fields = (
+            "generation,contentType,metadata,cacheControl,contentDisposition,contentEncoding,contentLanguage,customTime"
+        )
+        query = _query(
+            {"fields": fields, "ifGenerationMatch": source.generation, "userProject": self._settings.user_project}
+        )
+        return Call("GET", f"{self._buckets}/{keeps_path(source.bucket)}/o/{_whole(source.key)}?{query}")
 
     def compose(
         self, key: str, pieces: Sequence[Piece], options: WriteOptions, generation: str | None, *, temporary: bool
@@ -224,13 +238,13 @@ class Requests:
         }
         return Call("GET", f"{self._list}?{_query(query)}")
 
-    def delete_many(self, keys: Sequence[str]) -> Call:
+    def delete_many(self, doomed: Sequence[Doomed]) -> Call:
         """Up to 100 deletes in one request. Source: Cloud Storage, "Send batch requests"."""
         boundary = os.urandom(16).hex()
         parts = [
             f"--{boundary}\r\ncontent-type: application/http\r\ncontent-id: <{number}>\r\n\r\n"
-            f"DELETE {self.delete(key).target} HTTP/1.1\r\n\r\n\r\n"
-            for number, key in enumerate(keys)
+            f"DELETE {self.delete(one).target} HTTP/1.1\r\n\r\n\r\n"
+            for number, one in enumerate(doomed)
         ]
         body = f"{''.join(parts)}--{boundary}--\r\n".encode()
         return Call("POST", self._batch, (("content-type", f"multipart/mixed; boundary={boundary}"),), body)
@@ -240,6 +254,11 @@ class Requests:
         wanted = {"name": name, "location": settings.location, "storageClass": settings.storage_class}
         described = {key: value for key, value in wanted.items() if value is not None}
         return _document("POST", f"{self._buckets}?{_query({'project': project})}", described)
+
+
+def deletion(doomed: Doomed) -> Mapping[str, str | None]:
+    """Which object a delete means, as parameters of its query."""
+    return {"generation" if doomed.for_good else "ifGenerationMatch": doomed.generation}
 
 
 def description(options: WriteOptions, settings: Settings, *, temporary: bool = False) -> dict[str, Any]:
@@ -263,13 +282,7 @@ def metadata(options: WriteOptions) -> Mapping[str, str]:
 
     Raises: ConfigurationError for a name that cannot be a header's.
     """
-    sent: dict[str, str] = {}
-    for name, value in user_metadata(options).items():
-        lower = name.lower()
-        if not _META_NAME.fullmatch(lower):
-            raise ConfigurationError("a name of metadata is made of ASCII letters, digits and -_. (no spaces)")
-        sent[lower] = header_value(value)
-    return sent
+    return {metadata_name(name): header_value(value) for name, value in user_metadata(options).items()}
 
 
 def _whole(key: str) -> str:

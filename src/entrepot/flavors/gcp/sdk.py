@@ -8,12 +8,10 @@ success), batches, versions, buckets. Its retries and redirects are off, its tim
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final, TypeVar
-from weakref import WeakKeyDictionary
 
 import aiohttp
 from gcloud.aio.storage import Storage
@@ -22,7 +20,7 @@ from yarl import URL
 from entrepot.auth.google import TokenSource
 from entrepot.errors import BadResponse, ConfigurationError, StoreError
 from entrepot.flavors.gcp import replies
-from entrepot.flavors.gcp.requests import Requests, description
+from entrepot.flavors.gcp.requests import Doomed, Requests, deletion, description
 from entrepot.flavors.gcp.wire import GcpWireClient
 from entrepot.http.aiohttp_transport import FAILURES, cause, translated
 from entrepot.http.routes import Route, environment_proxy, tls_context
@@ -31,6 +29,7 @@ from entrepot.models import Buffer, ListPage, ObjectStat, WriteOptions
 from entrepot.services.checksums import crc32c_base64
 from entrepot.services.endpoint import Endpoint
 from entrepot.services.faults import Unreadable
+from entrepot.services.loops import PerLoop
 
 T = TypeVar("T")
 
@@ -152,9 +151,10 @@ class GcpSdkClient(GcpWireClient):
         told = await self._call("put", key, call, creates=options.if_none_match)
         return self._described(told, "put", key)
 
-    async def _delete_if(self, key: str, generation: str | None) -> None:
-        query = {"ifGenerationMatch": generation, "userProject": self._settings.user_project}
+    async def _delete_if(self, doomed: Doomed) -> None:
+        query = {**deletion(doomed), "userProject": self._settings.user_project}
         given = {name: value for name, value in query.items() if value is not None}
+        key = doomed.key
         await self._call(
             "delete", key, lambda storage: storage.delete(self.container, key, params=given, timeout=_NO_TOTAL)
         )
@@ -174,19 +174,30 @@ class _Sdk(Transport):
         self._token = _Token(credentials)
         self._tls = tls_context(ca_file) if endpoint.origin.scheme == "https" else None
         self._route = Route(endpoint.origin, self._tls, _TIMEOUTS)
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Connected] = WeakKeyDictionary()
+        self._storages = PerLoop(self._made)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._endpoint.url!r})"
 
     async def storage(self) -> Storage:
         """The running loop's client."""
-        loop = asyncio.get_running_loop()
-        found = self._loops.get(loop)
-        if found is None:
-            found = self._loops[loop] = _Connected(self._endpoint, self._token, self._tls)
-            await found.keep()
-        return found.storage
+        return await self._storages.get()
+
+    async def _made(self, stack: AsyncExitStack) -> Storage:
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=1024, ssl=self._tls or True),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=environment_proxy(self._endpoint.origin),
+            middlewares=(_once,),
+            timeout=_NO_TOTAL,
+        )
+        await stack.enter_async_context(session)
+        sdk: Any = Storage  # as which it calls our token its own
+        # Without `api_is_dev=False` another endpoint than Google's would be spoken to without token.
+        storage: Storage = sdk(
+            session=session, token=self._token, api_root=self._endpoint.url, api_is_dev=not self._token.is_sent
+        )
+        return storage
 
     def error(self, error: BaseException) -> StoreError:
         """The family's member for what broke below HTTP."""
@@ -220,42 +231,7 @@ class _Sdk(Transport):
             yield _Reply(reply, self)
 
     async def close(self) -> None:
-        connected = self._loops.pop(asyncio.get_running_loop(), None)
-        if connected is not None:
-            await connected.close()
-
-
-class _Connected:
-    """One loop's session and SDK client; it closes when the loop shuts its asynchronous generators down."""
-
-    def __init__(self, endpoint: Endpoint, token: _Token, tls: Any) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=1024, ssl=tls or True),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            proxy=environment_proxy(endpoint.origin),
-            middlewares=(_once,),
-            timeout=_NO_TOTAL,
-        )
-        self._keeper = _closing(self._session)
-        sdk: Any = Storage  # as which it calls our token its own
-        # Without `api_is_dev=False` another endpoint than Google's would be spoken to without token.
-        self.storage: Storage = sdk(
-            session=self._session, token=token, api_root=endpoint.url, api_is_dev=not token.is_sent
-        )
-
-    async def keep(self) -> None:
-        """Have the loop close the session when it shuts its asynchronous generators down."""
-        await anext(self._keeper)
-
-    async def close(self) -> None:
-        await self._keeper.aclose()
-
-
-async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        await session.close()
+        await self._storages.close()
 
 
 class _Token:

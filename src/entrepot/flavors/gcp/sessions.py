@@ -9,6 +9,7 @@ from typing import Final
 
 from entrepot.errors import BadResponse, NotFound, PreconditionFailed, ServiceError, StoreError, UnsupportedOperation
 from entrepot.flavors.gcp.attempts import GcpAttempts, condition_of, is_written
+from entrepot.flavors.gcp.requests import Doomed
 from entrepot.flavors.gcp.resumable import Chunk, OddReply, Progress
 from entrepot.models import Buffer, ObjectStat, Part, Upload, WriteOptions
 from entrepot.services.checksums import crc32c_aside, crc32c_hex
@@ -168,7 +169,7 @@ class SessionUploads:
         """Remove what the service published and should not have, unless another object is there by now."""
         client = self._client
         try:
-            await client._retried(lambda: client._delete_if(key, stat.etag))
+            await client._retried(lambda: client._delete_if(Doomed(key, stat.etag)))
         except (NotFound, PreconditionFailed):
             return
         except StoreError as error:

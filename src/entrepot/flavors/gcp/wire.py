@@ -13,7 +13,7 @@ from entrepot.flavors.gcp.client import GcpClient
 from entrepot.flavors.gcp.endpoint import session_target
 from entrepot.flavors.gcp.faults import fault
 from entrepot.flavors.gcp.replies import Rewritten
-from entrepot.flavors.gcp.requests import Piece, Requests, Source
+from entrepot.flavors.gcp.requests import Doomed, Piece, Requests, Source
 from entrepot.flavors.gcp.resumable import STATUS, Chunk
 from entrepot.http.transport import Request, Response, Transport
 from entrepot.models import MIB, Buffer, ListPage, ObjectData, ObjectStat, WriteOptions
@@ -82,15 +82,15 @@ class GcpWireClient(Exchange, GcpClient):
         call = self._requests.put(key, data, options, crc32c, generation, temporary=temporary)
         return await self._ask("put", key, call, _object(key), creates=options.if_none_match)
 
-    async def _delete_if(self, key: str, generation: str | None) -> None:
-        await self._ask("delete", key, self._requests.delete(key, generation), take_nothing)
+    async def _delete_if(self, doomed: Doomed) -> None:
+        await self._ask("delete", doomed.key, self._requests.delete(doomed), take_nothing)
 
-    async def _delete_many(self, keys: Sequence[str]) -> dict[int, ErrorReply]:
+    async def _delete_many(self, doomed: Sequence[Doomed]) -> dict[int, ErrorReply]:
         async def take(response: Response) -> dict[int, ErrorReply]:
             kind = response.headers.get("content-type", "")
-            return replies.parse_batch(await response.read(JSON_MAX_BYTES), kind, len(keys))
+            return replies.parse_batch(await response.read(JSON_MAX_BYTES), kind, len(doomed))
 
-        return await self._ask("delete_many", "", self._requests.delete_many(keys), take)
+        return await self._ask("delete_many", "", self._requests.delete_many(doomed), take)
 
     async def _list(self, prefix: str, delimiter: str, token: str | None, start_after: str, limit: int) -> ListPage:
         async def take(response: Response) -> ListPage:
@@ -114,9 +114,9 @@ class GcpWireClient(Exchange, GcpClient):
         take = take_document(partial(replies.parse_rewrite, key=key), JSON_MAX_BYTES)
         return await self._ask("copy", key, call, take, creates=generation == "0")
 
-    async def _source_description(self, bucket: str, key: str) -> dict[str, Any]:
-        call = self._requests.source_description(bucket, key)
-        return await self._ask("copy", key, call, take_document(replies.document, JSON_MAX_BYTES))
+    async def _source_description(self, source: Source) -> dict[str, Any]:
+        call = self._requests.source_description(source)
+        return await self._ask("copy", source.key, call, take_document(replies.document, JSON_MAX_BYTES))
 
     async def _compose(
         self,

@@ -27,14 +27,14 @@ from entrepot.models import (
 )
 from entrepot.services.client import ServiceClient
 
-AWS_CAPABILITIES = Capabilities(conditional_write=True, presign=True, versions=True)
-"""What Amazon S3 documents: conditions on PUT, CompleteMultipartUpload and CopyObject, keys that end in a slash."""
+AWS_CAPABILITIES = Capabilities(conditional_write=True, conditional_delete=True, presign=True, versions=True)
+"""What Amazon S3 documents: conditions on PUT, CompleteMultipartUpload, CopyObject and deletes; markers."""
 
 OTHER_CAPABILITIES = Capabilities(
     exclusive_create=None, exclusive_copy=False, conditional_write=None, empty_directories=None,
     metadata=None, content_type=None, etags=None, presign=True, versions=None,
 )  # fmt: skip
-"""A server that speaks S3: what it keeps is asked for, and conditions on copies are not relied on at all."""
+"""A server that speaks S3: what it keeps is asked for; conditions on copies and deletes are not relied on at all."""
 
 
 class S3Attempts(ServiceClient):
@@ -74,7 +74,7 @@ class S3Attempts(ServiceClient):
     @abstractmethod
     async def _put(self, key: str, data: Buffer, options: WriteOptions, digests: Digests) -> Mapping[str, str]: ...
     @abstractmethod
-    async def _delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]: ...
+    async def _delete_many(self, keys: Sequence[str], etags: Mapping[str, str]) -> list[DeleteFailure]: ...
     @abstractmethod
     async def _copy(
         self, source: CopySource, key: str, options: WriteOptions | None

@@ -42,7 +42,7 @@ from entrepot.models import (
     Upload,
     WriteOptions,
 )
-from entrepot.objects.client import ObjectClient
+from entrepot.objects.client import CHANGED, NO_ETAGS, ObjectClient
 from entrepot.services.checksums import md5_aside
 from entrepot.services.client import Unsure, flat
 from entrepot.services.download import Download
@@ -120,7 +120,7 @@ class S3Client(S3Attempts):
 
     async def put(self, key: str, data: Buffer, options: WriteOptions = NO_OPTIONS) -> ObjectStat:
         data = flat(data)
-        self._check_conditions(key, options)
+        self._check_write(key, options)
         digests = await digest_aside(data, signed=self._signs_bodies)
         if options.if_none_match or options.if_match is not None:
             return await self._put_on_condition(key, data, options, digests)
@@ -165,13 +165,14 @@ class S3Client(S3Attempts):
             return replace(stat, checksums={"md5": digests.md5})
         return self._written(key, len(data), options, digests, headers)
 
-    async def delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]:
+    async def delete_many(self, keys: Sequence[str], *, etags: Mapping[str, str] = NO_ETAGS) -> list[DeleteFailure]:
+        self._check_pinned("", etags)
         failures: list[DeleteFailure] = []
         pending = [key for key in keys if fits_xml(key)]
 
         async def attempt() -> None:
             nonlocal pending
-            left = await self._delete_many(pending)
+            left = await self._delete_many(pending, {key: etags[key] for key in pending if key in etags})
             if not {one.key for one in left} <= set(pending):
                 raise BadResponse(
                     "the service names keys that were not to be deleted", operation="delete_many", uri=self.uri("")
@@ -190,7 +191,10 @@ class S3Client(S3Attempts):
             await self._retried(attempt)
         for key in keys:
             if not fits_xml(key):  # characters that no XML document can name
-                await self.delete(key)
+                try:
+                    await self.delete(key, if_match=etags.get(key))
+                except PreconditionFailed as error:
+                    failures.append(DeleteFailure(key, CHANGED, error.message))
         return failures
 
     # ---- copies -----------------------------------------------------------------------------------
@@ -210,6 +214,7 @@ class S3Client(S3Attempts):
         source_etag: str | None = None,
     ) -> ObjectStat:
         """As `ObjectClient.copy`. Requests: 2: the reply to a copy tells no size, so a HEAD follows it."""
+        self.check_options(key, options or NO_OPTIONS, "copy")
         if options is not None and options.if_none_match and not self.capabilities.exclusive_copy:
             raise UnsupportedOperation(
                 "the service does not keep conditions on copies; look first", operation="copy", uri=self.uri(key)
@@ -238,7 +243,7 @@ class S3Client(S3Attempts):
     async def create_upload(
         self, key: str, options: WriteOptions = NO_OPTIONS, size_bytes: int | None = None
     ) -> Upload:
-        self._check_conditions(key, options)
+        self._check_write(key, options)
         return Upload(key, await self._retried(lambda: self._create_upload(key, options)), options)
 
     async def put_part(self, upload: Upload, number: int, data: Buffer) -> Part:

@@ -35,7 +35,12 @@ class BucketIsOurs(AlreadyExists):
 
 EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
 SKEWED: Final = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
-PASSING: Final = frozenset({"InternalError", "SlowDown", "ServiceUnavailable", "OperationAborted", "RequestTimeout"})
+PASSING: Final = frozenset(
+    {
+        "ConditionalRequestConflict", "InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable",
+        "SlowDown",
+    }
+)  # fmt: skip
 """Codes of single keys in a batched delete that are worth another try."""
 
 _CREATE_BUCKET = "create the bucket, or check its name and region"

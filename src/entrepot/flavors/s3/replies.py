@@ -15,7 +15,7 @@ from entrepot.models import DeleteFailure, ListPage, ObjectStat, Part, Upload
 from entrepot.services.faults import ErrorInside, ErrorReply, Unreadable
 from entrepot.services.headers import bare_etag, etag_of, http_time, iso_time
 from entrepot.services.metadata import header_text
-from entrepot.services.xml import DEPTH_MAX, error_of, feed, parse_xml, parser_of
+from entrepot.services.xml import DEPTH_MAX, error_told, feed, parse_xml, parser_of
 
 _META = "x-amz-meta-"
 _COMPOSITE = re.compile(r"[0-9a-f]{32}-(\d{1,5})", re.ASCII)
@@ -75,14 +75,8 @@ def composite_count(etag: str | None) -> int | None:
 def error_reply(status: int, headers: Mapping[str, str], body: bytes = b"") -> ErrorReply:
     """What a failed reply says, whatever its body is."""
     region = headers.get("x-amz-bucket-region")
-    if body:
-        try:
-            reply = error_of(parse_xml(body, "Error"), status, headers)
-        except Unreadable:
-            pass  # a proxy's page, or nothing: the status alone speaks
-        else:
-            return reply if reply.region or not region else replace(reply, region=region)
-    return ErrorReply(status, region=region, headers=headers)
+    told = error_told(body, status, headers) or ErrorReply(status, headers=headers)
+    return replace(told, region=region) if region and not told.region else told
 
 
 def parse_list(body: bytes, *, prefix: str, token: str | None) -> ListPage:

@@ -14,17 +14,15 @@ from typing import NamedTuple
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from entrepot.errors import ConfigurationError
 from entrepot.flavors.s3.endpoint import Address
 from entrepot.models import NO_OPTIONS, Buffer, ByteRange, Part, Upload, WriteOptions
-from entrepot.objects.client import user_metadata
+from entrepot.objects.client import metadata_name, user_metadata
 from entrepot.services.endpoint import keeps_path
 from entrepot.services.exchange import Call, HeaderList
 from entrepot.services.headers import quoted_etag
 from entrepot.services.metadata import header_value
 
 _CUSTOMER = "server-side-encryption-customer-"
-_META_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 # What no XML document can hold, escaped or not (XML 1.0, 2.2 "Characters").
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
@@ -115,8 +113,9 @@ class Requests:
         headers = (*self._write, ("content-md5", digests.content_md5), *described(options), *conditions(options))
         return Call("PUT", self._address.target(key), headers, data, digests.payload)
 
-    def delete(self, key: str) -> Call:
-        return Call("DELETE", self._address.target(key), self._every)
+    def delete(self, key: str, if_match: str | None = None) -> Call:
+        pinned: HeaderList = (("if-match", quoted_etag(if_match)),) if if_match is not None else ()
+        return Call("DELETE", self._address.target(key), (*self._every, *pinned))
 
     def copy(self, source: CopySource, key: str, options: WriteOptions | None) -> Call:
         """The source's metadata and type are kept unless the options have others."""
@@ -139,8 +138,10 @@ class Requests:
         }
         return Call("GET", self._address.bucket_target + _query(query), self._every)
 
-    def delete_many(self, keys: Sequence[str]) -> Call:
-        rows = "".join(f"<Object><Key>{_xml(key)}</Key></Object>" for key in keys)
+    def delete_many(self, keys: Sequence[str], etags: Mapping[str, str]) -> Call:
+        """etags: by key, of those that go only while they have it."""
+        pinned = {key: f"<ETag>{_xml(quoted_etag(etag))}</ETag>" for key, etag in etags.items()}
+        rows = "".join(f"<Object><Key>{_xml(key)}</Key>{pinned.get(key, '')}</Object>" for key in keys)
         body = f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Quiet>true</Quiet>{rows}</Delete>'
         return self._document("POST", self._address.bucket_target + "?delete=", body)
 
@@ -258,13 +259,7 @@ def metadata(options: WriteOptions) -> Mapping[str, str]:
     of RFC 2047, the form in which AWS itself returns such values; reading decodes it. Raises: ConfigurationError for a
     name that cannot be a header's.
     """
-    sent: dict[str, str] = {}
-    for name, value in user_metadata(options).items():
-        lower = name.lower()
-        if not _META_NAME.fullmatch(lower):
-            raise ConfigurationError("a name of metadata is made of ASCII letters, digits and -_. (no spaces)")
-        sent[lower] = header_value(value)
-    return sent
+    return {metadata_name(name): header_value(value) for name, value in user_metadata(options).items()}
 
 
 def conditions(options: WriteOptions) -> HeaderList:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiobotocore.config import AioConfig
@@ -62,6 +62,7 @@ from entrepot.models import WriteOptions as Options
 from entrepot.services.download import Download
 from entrepot.services.faults import ErrorReply, RangeOutside, Unreadable
 from entrepot.services.headers import bare_etag
+from entrepot.services.loops import PerLoop
 
 _FAILURES: Final = (BotoCoreError, aiohttp.ClientError, asyncio.TimeoutError, OSError)
 _CHUNK_BYTES: Final = 1 * MIB
@@ -84,7 +85,7 @@ class S3SdkClient(S3Client):
         super().__init__(bucket, **rules)
         self._endpoint_url, self._ca_file, self._style = endpoint_url, ca_file, config.addressing_style
         self._credentials, self._region, self._profile = credentials, region, config.profile
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Connected] = WeakKeyDictionary()
+        self._clients = PerLoop(self._made)
         payer = {"RequestPayer": "requester"} if config.requester_pays else {}
         sealed: dict[str, Any] = {}
         if config.sse_customer_key is not None:
@@ -101,9 +102,7 @@ class S3SdkClient(S3Client):
         self._write = {**self._bytes, **{name: value for name, value in created.items() if value is not None}}
 
     async def close(self) -> None:
-        connected = self._loops.pop(asyncio.get_running_loop(), None)
-        if connected is not None:
-            await connected.close()
+        await self._clients.close()
 
     # ---- one call ---------------------------------------------------------------------------------
 
@@ -112,7 +111,7 @@ class S3SdkClient(S3Client):
         for last in (False, True):
             credentials = await self._credentials.current()
             try:
-                client = await self._client()
+                client = await self._clients.get()
                 return await getattr(client, method)(**parameters)
             except ClientError as error:
                 reply = _error_reply(error)
@@ -127,20 +126,9 @@ class S3SdkClient(S3Client):
                 raise _failure(error, method, self.uri(key)) from error
         raise AssertionError("the loop returns or raises")
 
-    async def _client(self) -> Any:
-        loop = asyncio.get_running_loop()
-        connected = self._loops.get(loop)
-        if connected is None:
-            connected = self._loops[loop] = _Connected()
-        if connected.client is None:
-            async with connected.lock:
-                if connected.client is None:
-                    connected.client = await connected.open(await self._context())
-        return connected.client
-
-    async def _context(self) -> Any:
+    async def _made(self, stack: AsyncExitStack) -> Any:
         signature = UNSIGNED if await self._credentials.current() is None else "s3v4"
-        return _Session(self._credentials, self._profile).create_client(
+        context = _Session(self._credentials, self._profile).create_client(
             "s3",
             region_name=await self._region(),
             endpoint_url=self._endpoint_url,
@@ -156,6 +144,9 @@ class S3SdkClient(S3Client):
                 signature_version=signature,
             ),
         )
+        client = await stack.enter_async_context(context)
+        client.meta.events.register("before-sign.s3.DeleteObjects", _add_md5)
+        return client
 
     def _addressing(self) -> str:
         if self._style == "auto" and self._endpoint_url is not None:
@@ -204,11 +195,13 @@ class S3SdkClient(S3Client):
         wanted = {"Key": key, "Body": bytes(data), **given, **self._write}
         return _headers(await self._call("put_object", key, wanted, creates=options.if_none_match))
 
-    async def _delete(self, key: str) -> None:
-        await self._call("delete_object", key, {"Key": key, **self._every})
+    async def _delete(self, key: str, if_match: str | None = None) -> None:
+        pinned = {"IfMatch": f'"{if_match}"'} if if_match is not None else {}
+        await self._call("delete_object", key, {"Key": key, **pinned, **self._every})
 
-    async def _delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]:
-        wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+    async def _delete_many(self, keys: Sequence[str], etags: Mapping[str, str]) -> list[DeleteFailure]:
+        rows = [{"Key": key, **({"ETag": f'"{etags[key]}"'} if key in etags else {})} for key in keys]
+        wanted = {"Objects": rows, "Quiet": True}
         reply = await self._call("delete_objects", "", {"Delete": wanted, **self._every})
         rows = reply.get("Errors", ())
         failures = [DeleteFailure(row["Key"], row.get("Code", ""), row.get("Message", "")) for row in rows]
@@ -291,7 +284,7 @@ class S3SdkClient(S3Client):
 
     async def _presigned(self, key: str, method: PresignMethod, expires_s: int) -> str:
         return str(
-            await (await self._client()).generate_presigned_url(
+            await (await self._clients.get()).generate_presigned_url(
                 f"{method.lower()}_object",
                 Params={"Key": key, **self._every},
                 ExpiresIn=expires_s,
@@ -326,29 +319,6 @@ class _Credentials(AioCredentials):
         credentials = await self._source.current()
         assert credentials is not None, "anonymous requests are not signed"
         return ReadOnlyCredentials(credentials.key, credentials.secret, credentials.token, None)
-
-
-class _Connected:
-    """One SDK client of one event loop; it closes when the loop shuts its asynchronous generators down."""
-
-    def __init__(self) -> None:
-        self.client: Any = None
-        self.lock = asyncio.Lock()
-        self._keeper: AsyncGenerator[Any] | None = None
-
-    async def open(self, context: Any) -> Any:
-        self._keeper = _kept(context)
-        return await anext(self._keeper)
-
-    async def close(self) -> None:
-        if self._keeper is not None:
-            await self._keeper.aclose()
-
-
-async def _kept(context: Any) -> AsyncGenerator[Any]:
-    async with context as client:
-        client.meta.events.register("before-sign.s3.DeleteObjects", _add_md5)
-        yield client
 
 
 def _add_md5(request: Any, **_: object) -> None:

@@ -150,11 +150,12 @@ class S3WireClient(Exchange, S3Client):
         call = self._requests.put(key, data, options, digests)
         return await self._ask("put", key, call, take_headers, creates=options.if_none_match)
 
-    async def _delete(self, key: str) -> None:
-        await self._ask("delete", key, self._requests.delete(key), take_nothing)
+    async def _delete(self, key: str, if_match: str | None = None) -> None:
+        await self._ask("delete", key, self._requests.delete(key, if_match), take_nothing)
 
-    async def _delete_many(self, keys: Sequence[str]) -> list[DeleteFailure]:
-        return await self._ask("delete_many", "", self._requests.delete_many(keys), _document(replies.parse_delete))
+    async def _delete_many(self, keys: Sequence[str], etags: Mapping[str, str]) -> list[DeleteFailure]:
+        call = self._requests.delete_many(keys, etags)
+        return await self._ask("delete_many", "", call, _document(replies.parse_delete))
 
     async def _list(self, prefix: str, delimiter: str, token: str | None, start_after: str, limit: int) -> ListPage:
         async def take(response: Response) -> ListPage:
