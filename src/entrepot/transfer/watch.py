@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeVar, cast
 
 from entrepot import telemetry
 from entrepot.paths import scheme_of
@@ -17,22 +17,10 @@ from entrepot.transfer.report import CopyReport
 _BUCKETS_S: Final = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0)
 
 
-class CopyBetween(Protocol):
-    """`entrepot.transfer.engine.copy_between`."""
-
-    async def __call__(
-        self,
-        source: Source,
-        source_path: str,
-        sink: Sink,
-        sink_path: str,
-        *,
-        options: CopyOptions,
-        on_event: Callable[[Event], None] | None = None,
-    ) -> CopyReport: ...
+C = TypeVar("C", bound=Callable[..., Any])
 
 
-def watched(copy: CopyBetween) -> CopyBetween:
+def watched(copy: C) -> C:
     """The copy, told to the process's providers of telemetry; where there is none it is called as it is."""
 
     @functools.wraps(copy)
@@ -44,10 +32,13 @@ def watched(copy: CopyBetween) -> CopyBetween:
         *,
         options: CopyOptions,
         on_event: Callable[[Event], None] | None = None,
+        **more: Any,
     ) -> CopyReport:
+        run = functools.partial(copy, source, source_path, sink, sink_path, options=options, **more)
         found = telemetry.current()
         if found is None:
-            return await copy(source, source_path, sink, sink_path, options=options, on_event=on_event)
+            report: CopyReport = await run(on_event=on_event)
+            return report
         watch = _Watch(found, _address(source, source_path), _address(sink, sink_path), on_event)
         with found.tracer.start_as_current_span(
             "move" if options.delete_source else "copy",
@@ -55,11 +46,9 @@ def watched(copy: CopyBetween) -> CopyBetween:
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
-            return await watch.run(
-                span, lambda tell: copy(source, source_path, sink, sink_path, options=options, on_event=tell)
-            )
+            return await watch.run(span, lambda tell: run(on_event=tell))
 
-    return call
+    return cast("C", call)
 
 
 def _address(store: Source | Sink, path: str) -> str:
