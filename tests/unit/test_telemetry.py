@@ -224,8 +224,8 @@ trace.set_tracer_provider(provider)
 metrics.set_meter_provider(MeterProvider([reader]))
 seen = []
 async def main():
-    for overwrite in (True, False):
-        await entrepot.copy("tree", sys.argv[1], overwrite=overwrite, on_event=seen.append)
+    for compare in ("always", "skip-existing"):
+        await entrepot.copy("tree", sys.argv[1], compare=compare, on_event=seen.append)
     try:
         await entrepot.copy("tree", "s3://no-such-bucket-here/x")
     except entrepot.StoreError:

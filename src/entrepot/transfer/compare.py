@@ -106,8 +106,8 @@ def decide(
     | checksum      | file      | equal   | none       | -           | -           | copy   | no checksum in common   |
     | different     | file      | differs | -          | -           | -           | copy   | size differs            |
     | different     | file      | equal   | differs    | -           | -           | copy   | checksum differs        |
-    | different     | file      | equal   | equal,none | newer,older | -           | copy   | time differs            |
-    | different     | file      | equal   | equal      | equal,none  | -           | skip   | checksum equal          |
+    | different     | file      | equal   | equal      | -           | -           | skip   | checksum equal          |
+    | different     | file      | equal   | none       | newer,older | -           | copy   | time differs            |
     | different     | file      | equal   | none       | equal       | -           | skip   | time equal              |
     | different     | file      | equal   | none       | none        | newer       | copy   | source newer            |
     | different     | file      | equal   | none       | none        | equal,older | skip   | source not newer        |
@@ -139,20 +139,18 @@ def metadata_decides(source: FileStat, target: FileStat | None, comparison: Comp
         return False
     if comparison is Comparison.NEWER:
         return True
-    return source.size_bytes == target.size_bytes and _compared_checksums(source, target) != "differs"
+    return source.size_bytes == target.size_bytes and _compared_checksums(source, target) == "none"
 
 
 def _by_all(source: FileStat, target: FileStat, *, time_travels: bool) -> Decision:
-    """For files of one size: one thing that differs is enough to copy."""
+    """For files of one size: by their checksums, and where none is in common, by their times."""
     checksum = _compared_checksums(source, target)
-    if checksum == "differs":
+    if checksum != "none":
         return _BY_CHECKSUM[checksum]
     own = own_time(source)
     time = _compared_times(source.modified if own is None and time_travels else own, own_time(target))
     if time in ("newer", "older"):
         return Decision("copy", Reason.TIME_DIFFERS)
-    if checksum == "equal":
-        return _BY_CHECKSUM[checksum]
     return Decision("skip", Reason.TIME_EQUAL) if time == "equal" else _by_order(source, target, unknown="copy")
 
 
