@@ -28,6 +28,9 @@ _HOMES: Final = {
     "presign": "sharing:presign",
     "versions": "sharing:versions",
     "mkdir": "files:mkdir",
+    "jobs list": "jobs:list_jobs",
+    "jobs show": "jobs:show",
+    "jobs forget": "jobs:forget",
     "artifact-store flavor list": "flavors:list_flavors",
     "artifact-store flavor describe": "flavors:describe",
     "artifact-store flavor register": "flavors:register",
@@ -37,12 +40,13 @@ _HOMES: Final = {
 """Where each command lives, by its words; a command line that names one imports only that module."""
 
 _GROUPS: Final = {
+    "jobs": "Bulk copies that were begun, and how far each is.",
     "artifact-store": "Artifact stores, and the flavors that there are of them.",
     "artifact-store flavor": "The kinds of artifact store: those that come with entrepot, and your own.",
 }
 """The groups of commands, outer ones first."""
 
-_UNCONNECTED: Final = ("version", "artifact-store flavor ")
+_UNCONNECTED: Final = ("version", "jobs ", "artifact-store flavor ")
 """How commands begin that take no addresses."""
 
 _HELP: Final = """Copy, list and look after artifacts on local disk, S3, Google Cloud Storage, Azure, and more.
