@@ -235,6 +235,25 @@ class DeletionRefused(StoreError, OSError):
     ERRNO = _errno.EPERM
 
 
+class JobBusy(StoreError, OSError):
+    """Another process has the journal of this job open. pid: its process id, None where it has not told yet."""
+
+    ERRNO = _errno.EBUSY
+
+    def __init__(self, message: str = "", *, operation: str = "", uri: str = "", pid: int | None = None) -> None:
+        super().__init__(message, operation=operation, uri=uri)
+        self.pid = pid
+
+    def _state(self) -> dict[str, Any]:
+        return {**super()._state(), "pid": self.pid}
+
+
+class JournalUnusable(StoreError, OSError):
+    """The journal of a job is damaged, of a newer version, or its disk fails."""
+
+    ERRNO = _errno.EIO
+
+
 class PartialFailure(StoreError, OSError):
     """Some items of a bulk operation failed; `failures` has one error an item."""
 

@@ -34,6 +34,9 @@ _HOMES: Final = {
     "versions": "sharing:versions",
     "mkdir": "files:mkdir",
     "doctor": "doctor:doctor",
+    "jobs list": "jobs:list_jobs",
+    "jobs show": "jobs:show",
+    "jobs forget": "jobs:forget",
     "artifact-store flavor list": "flavors:list_flavors",
     "artifact-store flavor describe": "flavors:describe",
     "artifact-store flavor register": "flavors:register",
@@ -44,12 +47,13 @@ _HOMES: Final = {
 
 _GROUPS: Final = {
     "plan": "Copies that were planned before: `cp --plan-out` and `sync --plan-out` write plans.",
+    "jobs": "Bulk copies that were begun, and how far each is.",
     "artifact-store": "Artifact stores, and the flavors that there are of them.",
     "artifact-store flavor": "The kinds of artifact store: those that come with entrepot, and your own.",
 }
 """The groups of commands, outer ones first."""
 
-_UNCONNECTED: Final = ("version", "artifact-store flavor ")
+_UNCONNECTED: Final = ("version", "jobs ", "artifact-store flavor ")
 """How commands begin that take no addresses."""
 
 _HELP: Final = """Copy, list and look after artifacts on local disk, S3, Google Cloud Storage, Azure, and more.

@@ -28,7 +28,7 @@ from entrepot.registry.catalog import (
     flavors,
     register_flavor,
 )
-from entrepot.registry.home import Home
+from entrepot.registry.home import Home, state_dir
 from entrepot.registry.stores import DEFAULT_STORE, StoreEntry, find_store, named_store, store_names
 
 __all__ = [
@@ -47,5 +47,6 @@ __all__ = [
     "flavors",
     "named_store",
     "register_flavor",
+    "state_dir",
     "store_names",
 ]

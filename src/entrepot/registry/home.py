@@ -85,6 +85,16 @@ class Home:
             ) from error
 
 
+def state_dir() -> str:
+    """Where this user's jobs are kept: by the environment (`ENTREPOT_STATE`), else where the platform keeps state."""
+    named = os.environ.get("ENTREPOT_STATE")
+    if not named:
+        import platformdirs
+
+        named = platformdirs.user_state_dir("entrepot", appauthor=False)
+    return os.path.abspath(named)
+
+
 def put_table(document: TOMLDocument, kind: str, name: str, values: Mapping[str, Any]) -> None:
     """Add `[kind.name]` at the file's end, or give the one that is there other values."""
     import tomlkit

@@ -162,9 +162,7 @@ class Recorder:
         assert self._journal is not None
         if out.resume_token is None:
             return
-        begun.record = replace(
-            begun.record, token=out.resume_token, part_size_bytes=out.part_size_bytes, state="open"
-        )
+        begun.record = replace(begun.record, token=out.resume_token, part_size_bytes=out.part_size_bytes, state="open")
         await self._journal.intend(begun.record)
         await out.keep()
         begun.held = dict(out.held_parts)
