@@ -31,12 +31,22 @@ Stage: TypeAlias = Literal["read", "write", "remove"]
 
 
 class Account:
-    """The outcomes of one copy. skips_existing: an exclusive write that finds its target there is no failure."""
+    """The outcomes of one copy. skips_existing: an exclusive write that finds its target there is no failure.
+
+    note_failure: is given source, target and error of each failure.
+    """
 
     def __init__(
-        self, source: Located, sink: Located, ledger: Ledger, emit: Callable[[Event], None], *, skips_existing: bool
+        self,
+        source: Located,
+        sink: Located,
+        ledger: Ledger,
+        emit: Callable[[Event], None],
+        *,
+        skips_existing: bool,
+        note_failure: Callable[[str, str, StoreError], None],
     ) -> None:
-        self.ledger, self.emit = ledger, emit
+        self.ledger, self.emit, self._note_failure = ledger, emit, note_failure
         self._source, self._sink, self._skips_existing = source, sink, skips_existing
         self._errors_in_a_row = 0
         self._copied: list[PlannedFile] = []
@@ -66,6 +76,12 @@ class Account:
         self.ledger.skipped += 1
         self.emit(Skipped(file, reason))
 
+    def resumed(self, file: PlannedFile) -> None:
+        """One file was copied by an earlier run."""
+        self.ledger.resumed += 1
+        self.ledger.resumed_bytes += file.source.size_bytes
+        self.emit(Skipped(file, "copied by an earlier run"))
+
     def failed(self, file: PlannedFile, error: StoreError, stage: Stage, *, told_bytes: int = 0) -> None:
         """One file could not be copied. Raises the error where every further item would meet it too."""
         if self._skips_existing and isinstance(error, AlreadyExists):
@@ -80,6 +96,7 @@ class Account:
         _log.debug("%s", error)
         item = FailedItem(source, target, error.message, _bare(error))
         self.ledger.failed.append(item)
+        self._note_failure(source, target, error)
         self.emit(Failed(item, told_bytes))
 
     def judge(self, error: StoreError, stage: Stage) -> None:

@@ -46,6 +46,7 @@ from entrepot.transfer.plan import (
 )
 from entrepot.transfer.plans import CopyPlan, PlanWriter
 from entrepot.transfer.ports import LinkedSink, LinkedSource, Sink, Source
+from entrepot.transfer.recording import Begun, Job, Recorder
 from entrepot.transfer.removal import remove_directories, remove_source
 from entrepot.transfer.report import CopyReport, FailedItem, Ledger
 from entrepot.transfer.schedule import LARGE_AT_ONCE, Backlog, Examine, WriteWhole, first_error
@@ -71,6 +72,7 @@ async def copy_between(
     *,
     options: CopyOptions,
     plan: CopyPlan | None = None,
+    job: Job | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> CopyReport:
     """Copy a file, or what is in a directory: `source_path/x` becomes `sink_path/x`; a file becomes `sink_path`.
@@ -84,6 +86,9 @@ async def copy_between(
     another writer makes meanwhile is overwritten.
     plan: what was decided before (`plan_between`); then nothing is listed. A source that is another one since is a
     failure of its own.
+    job: where the copy writes down how far it is, once that is worth it: with the first file that moves in parts, or
+    after 1,000 items. An earlier run of the same job is gone on with: what it has copied, and is at its target with
+    its size, is not copied again; a large file goes on at its next missing part.
     options.mirror: after everything was copied and nothing failed, what only the target has is deleted.
     delete_source: each file goes once its copy is durable and verified and the source is still what was copied; its
     directories go when nothing is left in them. What no checksum vouches for on its way over a network is copied,
@@ -105,9 +110,16 @@ async def copy_between(
         require_kind(found, sink, sink_path, options)
         target = sink_path.removesuffix("/")
         rules, exclusive = await rules_of(source, sink, found, target, options)
+        recorder = Recorder(job if not options.dry_run else None)
         with process_budget().share(options.memory_bytes) as memory:
-            copy = _Copy(source, sink, rules, options, memory=memory, exclusive=exclusive, ledger=ledger, emit=emit)
-            await copy.run(found, source_path, plan)
+            async with recorder.running():
+                copy = _Copy(
+                    source, sink, rules, options, memory=memory, exclusive=exclusive, ledger=ledger, emit=emit,
+                    recorder=recorder,
+                )  # fmt: skip
+                await copy.run(found, source_path, plan)
+                if not ledger.failed:
+                    await recorder.finish()
     except StoreError as error:
         emit(Stopped(error, ledger.report(time.monotonic() - began, dry_run=options.dry_run)))
         raise
@@ -154,6 +166,7 @@ class _Copy:
         exclusive: bool,
         ledger: Ledger,
         emit: Callable[[Event], None],
+        recorder: Recorder,
     ) -> None:
         # What links lead to may lie outside of the source's root.
         follows = options.links == "follow" and source.capabilities.links
@@ -161,11 +174,17 @@ class _Copy:
         source = self._disk or source
         self._source, self._sink, self._options = source, sink, options
         self._ledger, self._emit, self._exclusive = ledger, emit, exclusive
+        self._recorder = recorder
         self._planner = Planner(rules)
         self._native = rules.native
         self._time_travels = sink.is_local and not source.is_local
         self._account = Account(
-            source, sink, ledger, emit, skips_existing=exclusive and options.compare is Comparison.SKIP_EXISTING
+            source,
+            sink,
+            ledger,
+            emit,
+            skips_existing=exclusive and options.compare is Comparison.SKIP_EXISTING,
+            note_failure=recorder.failed,
         )
         self._mirrored = (
             Mirrored(options.mirror, sink, rules.target_root, self._account) if options.mirror is not None else None
@@ -220,7 +239,7 @@ class _Copy:
 
     async def _scan(self, found: FileStat, source_path: str) -> None:
         planner = self._planner
-        looks = looks_at_targets(self._options, exclusive=self._exclusive)
+        looks = self._recorder.resumes or looks_at_targets(self._options, exclusive=self._exclusive)
         intake = Intake(self._source, source_path, found, self._sink, planner.target_root, self._disk, looks)
         async with aclosing(intake.taken()) as taken:
             async for one in taken:
@@ -234,6 +253,7 @@ class _Copy:
         if found.is_dir:
             await self._plan_directories()
         self._emit(Planned(planner.files, planner.size_bytes, complete=True))
+        self._recorder.found(planner.files, planner.size_bytes)
 
     async def _follow(self, plan: CopyPlan) -> None:
         """What was planned, in place of a scan."""
@@ -308,6 +328,10 @@ class _Copy:
         """Copy, leave or refuse a file by what is at its target; where that is not enough to know, look first."""
         if target is UNSEEN:
             await self._go_on(self._planner.add(file))
+            return
+        # The source of a move that was cut off may still be there: it is copied once more, and goes then.
+        if not self._options.delete_source and self._recorder.is_done(file, target):
+            self._account.resumed(file)
             return
         if target is not None and self._examiner.is_needed(file.source, target):
             await self._backlog.put(Examine(replace(file, replaces=True), target))
@@ -478,10 +502,9 @@ class _Copy:
             if told.checksums:  # a listing does not tell what some services keep with the object
                 file = replace(file, source=replace(file.source, checksums=told.checksums))
             self._emit(Started(file))
-            written, read = await move_in_parts(route, file, self._carried.options(file.source, told), tell)
-            require_written(file.source, written)
-            if self._options.verify:
-                require_equal(file.source.checksums, written.checksums, uri=file.source.uri)
+            how = self._carried.options(file.source, told)
+            written, read, begun = await move_in_parts(route, file, how, tell, self._recorder)
+            self._require_good(file, written, begun)
         except StoreError as error:
             stage: Stage = "read" if error.uri == file.source.uri else "write"
             self._account.failed(file, error, stage, told_bytes=told_bytes)
@@ -494,7 +517,20 @@ class _Copy:
                 read_locally=self._source.is_local,
                 written_locally=self._sink.is_local,
             )
-        await self._settle(whole.Outcomes(copied=[(file, verdict)]), told_bytes=told_bytes)
+        await self._settle(whole.Outcomes(copied=[(file, verdict)]), told_bytes=told_bytes, large=True)
+
+    def _require_good(self, file: PlannedFile, written: FileStat, begun: Begun | None) -> None:
+        """Whether what is at the target is what was read; then a large file is done."""
+        try:
+            require_written(file.source, written)
+            if self._options.verify:
+                require_equal(file.source.checksums, written.checksums, uri=file.source.uri)
+        except StoreError:
+            if begun is not None:
+                self._recorder.dropped(begun.record)
+            raise
+        if begun is not None:
+            self._recorder.completed(begun, file, written)
 
     async def _is_new(self, file: PlannedFile) -> bool:
         """Whether nothing is at a file's target; if something is, that is entered."""
@@ -526,10 +562,12 @@ class _Copy:
 
     # ---- outcomes ---------------------------------------------------------------------------------
 
-    async def _settle(self, outcomes: whole.Outcomes, *, told_bytes: int = 0) -> None:
-        """Enter what became of a batch, and remove sources that are to move."""
+    async def _settle(self, outcomes: whole.Outcomes, *, told_bytes: int = 0, large: bool = False) -> None:
+        """Enter what became of a batch, and remove sources that are to move. large: it is written down already."""
         for file, verdict in outcomes.copied:
             self._account.copied(file, verdict, told_bytes)
+        if not large and outcomes.copied:
+            await self._recorder.copied([file for file, _ in outcomes.copied])
         for file, error in outcomes.failed:
             self._account.failed(file, error, "write")
         if self._options.delete_source:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import anyio
 import anyio.to_thread
 
-from entrepot.errors import BadResponse
-from entrepot.models import KIB, FileStat, WriteOptions
+from entrepot.errors import (
+    AlreadyExists,
+    BadResponse,
+    ChecksumMismatch,
+    PreconditionFailed,
+    SourceChanged,
+    StoreError,
+    UploadGone,
+)
+from entrepot.models import KIB, FileStat, Part, WriteOptions
 from entrepot.transfer.budget import Gate, Share
 from entrepot.transfer.plan import PlannedFile
 from entrepot.transfer.ports import PartDigest, PartSink, Sink, Source
+from entrepot.transfer.recording import Begun, Recorder
 from entrepot.transfer.schedule import first_error
 
 _INLINE_DIGEST_BYTES = 64 * KIB
 """Up to this size, hashing costs less than a thread hop."""
+
+
+_OF_THE_FILE = (SourceChanged, ChecksumMismatch, AlreadyExists, PreconditionFailed)
+"""Errors after which nothing that was put is of use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +51,66 @@ class Route:
 
 
 async def move_in_parts(
-    route: Route, file: PlannedFile, options: WriteOptions, on_part: Callable[[PlannedFile, int], None]
-) -> tuple[FileStat, str | None]:
-    """Copy one file; what the target told of it, and the checksum by which the bytes read were verified.
+    route: Route,
+    file: PlannedFile,
+    options: WriteOptions,
+    on_part: Callable[[PlannedFile, int], None],
+    recorder: Recorder,
+) -> tuple[FileStat, str | None, Begun | None]:
+    """Copy one file; what the target told of it, the checksum by which the bytes read were verified, and its record.
 
-    Any exception, a cancellation too, leaves by the sink's abort: nothing is published and nothing is left.
+    Where nothing is recorded, any exception, a cancellation too, leaves by the sink's abort: nothing is published and
+    nothing is left. Else what was put is kept to be gone on with, unless the error is of the file itself.
     Memory: one buffer of a part for each part in flight, taken from the share before it is made. While others wait
     for memory, a buffer goes back after every part.
     Requests: one read and one write a part, and what the sink needs to begin and to end.
     Raises: SourceChanged, ChecksumMismatch, and what both ends raise.
     """
+    if (old := recorder.obsolete(file)) is not None:
+        if old.token:
+            await route.sink.drop_parts(file.target, old.token)
+        recorder.dropped(old)
+    while True:
+        begun = await recorder.begin_upload(file)
+        try:
+            return *await _move(route, file, options, on_part, recorder, begun), begun
+        except UploadGone:
+            if begun is None or begun.resume is None:
+                raise
+            recorder.dropped(begun.record)  # somebody has dropped or completed it: then anew
+        except StoreError as error:
+            if begun is not None and (not begun.record.token or isinstance(error, _OF_THE_FILE)):
+                recorder.dropped(begun.record)  # the sink has dropped it
+            raise
+
+
+async def _move(
+    route: Route,
+    file: PlannedFile,
+    options: WriteOptions,
+    on_part: Callable[[PlannedFile, int], None],
+    recorder: Recorder,
+    begun: Begun | None,
+) -> tuple[FileStat, str | None]:
     source, size = file.source, file.source.size_bytes
-    async with route.sink.open_parts(file.target, size, options) as out:
-        digest = route.source.part_checksum(source, out.part_size_bytes) if route.verify else None
-        await _Parts(route, file, out, digest, on_part).move()
+    resume = begun.resume if begun is not None else None
+    async with route.sink.open_parts(file.target, size, options, resume=resume) as out:
+        if begun is not None:
+            await recorder.opened(begun, out)
+        held = begun.held if begun is not None else {}
+        # Of parts that an earlier run has read nothing is left to hash.
+        digest = route.source.part_checksum(source, out.part_size_bytes) if route.verify and not held else None
+
+        def put(part: Part) -> None:
+            if begun is not None:
+                recorder.part(begun, part)
+
+        for size_bytes in held.values():
+            on_part(file, size_bytes)
+        await _Parts(route, file, out, digest, on_part, put, held).move()
         verified = digest.verified() if digest is not None else None
+        if begun is not None:
+            await recorder.completing(begun)
     return out.result(), verified
 
 
@@ -66,15 +124,19 @@ class _Parts:
         out: PartSink,
         digest: PartDigest | None,
         on_part: Callable[[PlannedFile, int], None],
+        put: Callable[[Part], None],
+        held: Mapping[int, int],
     ) -> None:
         self._route, self._file, self._out, self._digest, self._on_part = route, file, out, digest, on_part
+        self._put, self._held = put, held
         self._size, self._part_size = file.source.size_bytes, out.part_size_bytes
         if self._part_size < 1:
             raise BadResponse("the target asks for empty parts", operation="copy", uri=file.target)
         self._count = max(1, -(-self._size // self._part_size))
         self._begun = 0
-        self._written = 0
+        self._written = len(held)
         self._hashing, self._writing = _Turns(), _Turns()
+        self._skip_held()
 
     async def move(self) -> None:
         buffers = max(1, self._route.part_bytes.limit // self._part_size)
@@ -111,10 +173,18 @@ class _Parts:
         # A number is taken after the memory, so no lower part ever waits for the buffer of a higher one.
         while self._begun < self._count:
             self._begun += 1
-            await self._move_part(self._begun, buffer)
+            number = self._begun
+            self._skip_held()
+            await self._move_part(number, buffer)
             if self._route.memory.contended or self._route.part_bytes.contended:
                 break
         buffer.release()
+
+    def _skip_held(self) -> None:
+        """Pass over the parts that are next and need not be put."""
+        while self._begun + 1 in self._held:
+            self._begun += 1
+            self._writing.pass_on(self._begun)
 
     async def _move_part(self, number: int, buffer: memoryview) -> None:
         start = (number - 1) * self._part_size
@@ -132,9 +202,10 @@ class _Parts:
             await self._writing.come_to(number)
         await writes.enter(1)
         try:
-            await self._out.put_part(number, data)
+            part = await self._out.put_part(number, data)
         finally:
             writes.leave(1)
+        self._put(part)
         self._writing.pass_on(number)
         self._written += 1
         self._on_part(self._file, len(data))

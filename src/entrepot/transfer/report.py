@@ -55,6 +55,7 @@ class CopyReport:
     special_skipped: links, and FIFOs, sockets and devices, that were left out. removed: sources deleted after their
     copy. excluded: files of the source that the filters leave out. deleted: files that only the target had and that
     went, or were kept aside; not_deleted: that stayed, because something failed before.
+    resumed, resumed_bytes: files that an earlier run of the same job has copied, and that were left as they are.
     verified: how files were verified → how many: a checksum's name (`md5`, `part-md5`), `server-side` where the
     service copied by itself, or `size` where no network lay between. unverified: the first of the files whose sizes
     alone were compared, unverified_files their number.
@@ -74,6 +75,8 @@ class CopyReport:
     excluded: int = 0
     deleted: int = 0
     not_deleted: int = 0
+    resumed: int = 0
+    resumed_bytes: int = 0
     verified: Mapping[str, int] = field(default_factory=lambda: _NONE)
     unverified: tuple[UnverifiedFile, ...] = ()
     unverified_files: int = 0
@@ -102,6 +105,8 @@ class CopyReport:
             "excluded": self.excluded,
             "deleted": self.deleted,
             "not_deleted": self.not_deleted,
+            "resumed": self.resumed,
+            "resumed_bytes": self.resumed_bytes,
             "verified": dict(self.verified),
             "unverified": [{"uri": file.uri, "why": file.why} for file in self.unverified],
             "unverified_files": self.unverified_files,
@@ -126,6 +131,8 @@ class Ledger:
     excluded: int = 0
     deleted: int = 0
     not_deleted: int = 0
+    resumed: int = 0
+    resumed_bytes: int = 0
     failed: list[FailedItem] = field(default_factory=list)
     verified: Counter[str] = field(default_factory=Counter)
     unverified: list[UnverifiedFile] = field(default_factory=list)
@@ -158,6 +165,8 @@ class Ledger:
             excluded=self.excluded,
             deleted=self.deleted,
             not_deleted=self.not_deleted,
+            resumed=self.resumed,
+            resumed_bytes=self.resumed_bytes,
             verified=MappingProxyType(dict(self.verified)),
             unverified=tuple(self.unverified),
             unverified_files=self.unverified_files,
