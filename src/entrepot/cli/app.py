@@ -36,6 +36,7 @@ _HOMES: Final = {
     "doctor": "doctor:doctor",
     "jobs list": "jobs:list_jobs",
     "jobs show": "jobs:show",
+    "jobs resume": "jobs:resume",
     "jobs forget": "jobs:forget",
     "artifact-store flavor list": "flavors:list_flavors",
     "artifact-store flavor describe": "flavors:describe",
@@ -53,7 +54,7 @@ _GROUPS: Final = {
 }
 """The groups of commands, outer ones first."""
 
-_UNCONNECTED: Final = ("version", "jobs ", "artifact-store flavor ")
+_UNCONNECTED: Final = ("version", "jobs list", "jobs show", "artifact-store flavor ")
 """How commands begin that take no addresses."""
 
 _HELP: Final = """Copy, list and look after artifacts on local disk, S3, Google Cloud Storage, Azure, and more.

@@ -79,8 +79,11 @@ def _execute(
     if common.debug:
         logging.basicConfig(level=logging.DEBUG, format=_LOG_FORMAT, stream=sys.stderr)
 
+    kept_jobs: list[str] = []
+
     async def in_session() -> int:
         async with Session(name, output, connection) as session:
+            session.kept_jobs = kept_jobs
             code = await work(session)
             await output.drain(wholly=True)
             return code
@@ -89,6 +92,9 @@ def _execute(
         return run_until_done(in_session)
     except Interrupted as interrupted:
         advice = "; nothing partial is left, repeat the command to finish" if name in _CHANGES else ""
+        if kept_jobs:
+            jobs = " ".join(kept_jobs)
+            advice = f"; nothing partial is visible: repeat the command to go on, or `entrepot jobs forget {jobs}`"
         output.note(f"{name}: interrupted{advice}")
         return SIGNAL_BASE + interrupted.signal_number
     except OutputClosed:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import fields
 from typing import Annotated, Any, Final
 
 import typer
 
+from entrepot.cli.continuing import connection_of_job, drop_upload, jobs_of_user, options_of_job
 from entrepot.cli.failures import DONE, WrongUse
-from entrepot.cli.render import counted, human_size, shown_time
+from entrepot.cli.render import human_size, shown_time
 from entrepot.cli.session import Session
+from entrepot.cli.stats import StatsInterval, parsed_interval
+from entrepot.cli.transferring import Transfer
+from entrepot.cli.transfers import Effort
 from entrepot.errors import StoreError
-from entrepot.registry import state_dir
-from entrepot.transfer.jobs import Forgotten, JobDetails, Jobs
+from entrepot.transfer.jobs import Forgotten, JobDetails
 from entrepot.transfer.records import JobSummary, UploadRecord
 
 _FAILURES_SHOWN: Final = 100
 
 
-def _jobs() -> Jobs:
-    """This user's jobs."""
-    return Jobs(os.path.join(state_dir(), "jobs"))
-
-
 def _ids(incomplete: str) -> list[str]:
     """The ids that a shell offers."""
-    return _jobs().ids(incomplete)
+    return jobs_of_user().ids(incomplete)
 
 
 Id = Annotated[str, typer.Argument(metavar="ID", hidden=True, autocompletion=_ids)]
@@ -42,7 +39,7 @@ async def list_jobs(session: Session) -> int:
     copied_bytes (in all runs), found_files, found_bytes (what the last scan had found), failed, uploads_open (large
     files under way); of one that is unreadable id, state, problem.
     """
-    found = await _jobs().list()
+    found = await jobs_of_user().list()
     if session.output.as_json:
         for job in found:
             session.output.value(_value(job))
@@ -61,7 +58,7 @@ async def show(session: Session, id_: Id) -> int:
     --json: as for list, with options, configuration, uploads (a list of target, state, size_bytes, part_size_bytes)
     and failures (a list of source, target, error, reason).
     """
-    job = await _jobs().show(id_, failures=_FAILURES_SHOWN)
+    job = await jobs_of_user().show(id_, failures=_FAILURES_SHOWN)
     output = session.output
     if output.as_json:
         output.value(_details_value(job))
@@ -79,6 +76,30 @@ async def show(session: Session, id_: Id) -> int:
     return DONE
 
 
+async def resume(
+    session: Session,
+    *,
+    id_: Id,
+    stats_interval: StatsInterval = None,
+    effort: Effort,
+) -> int:
+    """Go on with a job that was interrupted: as its command line would, with the same options.
+
+    What was copied, and is still at its target, is not copied again; a large file goes on at its next missing part.
+    Secrets are not written down: they come from the environment, as the first time, or from --config.
+
+    --json: as `cp`; resumed counts the files that earlier runs had copied.
+    """
+    interval_s = parsed_interval(stats_interval)
+    job = await jobs_of_user().show(id_, failures=0)
+    if job.summary.state == "done":
+        raise WrongUse("it is done; the command itself copies anew", job.summary.id)
+    session.remember(connection_of_job(job.spec))
+    options = effort.over(options_of_job(job.spec))
+    verb, done = ("move", "moved") if options.delete_source else ("copy", "copied")
+    return await Transfer(session, options, verb, done, interval_s).run([job.spec.source], job.spec.target, into=None)
+
+
 async def forget(
     session: Session,
     ids: Ids,
@@ -89,31 +110,25 @@ async def forget(
 ) -> int:
     """Forget jobs: the next copy of the same begins anew. What was copied stays.
 
-    What a service holds of large files that are half uploaded is invisible, and is paid for until it is removed; so a
-    job that has some is kept, unless --leave-uploads says that they may stay.
+    What a service holds of large files that are half uploaded is invisible, and is paid for until it is removed: it
+    is dropped first. A job whose service cannot be reached is kept, unless --leave-uploads says that they may stay.
 
     --json: per job id, source, target, uploads_left (their number).
     """
-    jobs = _jobs()
+    jobs = jobs_of_user()
     for id_ in ids:
         try:
             async with jobs.forget(id_) as job:
-                left = _left(job, leave=leave_uploads)
+                left = job.uploads
+                if job.spec is not None and not leave_uploads:
+                    for upload in job.uploads:
+                        await drop_upload(session, job.spec, upload)
+                    left = ()
         except (StoreError, WrongUse) as error:
             session.report(error, id_)
             continue
         _tell_forgotten(session, job, left)
     return max((failure.exit_code for failure in session.failures), default=DONE)
-
-
-def _left(job: Forgotten, *, leave: bool) -> tuple[UploadRecord, ...]:
-    """The uploads that stay behind. Raises WrongUse where nobody has agreed to that."""
-    if job.uploads and not leave:
-        what = counted(len(job.uploads), "large file is", "large files are")
-        raise WrongUse(
-            f"{what} half uploaded to {job.summary.target}; --leave-uploads leaves that there", job.summary.id
-        )
-    return job.uploads
 
 
 def _tell_forgotten(session: Session, job: Forgotten, left: tuple[UploadRecord, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -83,6 +83,8 @@ class Session:
         self._open: list[BaseArtifactStore] = []
         self._address = ""
         self.failures: list[Failure] = []
+        self.kept_jobs: list[str] = []
+        """Copies that were interrupted and can be gone on with."""
 
     async def __aenter__(self) -> Self:
         await self._stores.__aenter__()
@@ -129,11 +131,25 @@ class Session:
     def _made(self, address: str) -> BaseArtifactStore:
         return make_store(address, **self._given(address))
 
+    @property
+    def connection(self) -> dict[str, Any]:
+        """The keys of configuration that the command line has given, secrets too."""
+        return dict(self._configuration)
+
+    def remember(self, connection: Mapping[str, Any]) -> None:
+        """Take keys of an earlier command line, where this one has not given others."""
+        self._configuration = {**connection, **self._configuration}
+
+    def given(self, address: str, connection: Mapping[str, Any]) -> dict[str, Any]:
+        """Of an earlier command line's keys and this one's, those that the flavor of an address takes."""
+        values = {**connection, **self._configuration}
+        scheme = scheme_of(address)
+        known = _keys_of({scheme}) if values and scheme not in (None, "file") else frozenset()
+        return {key: value for key, value in values.items() if key in known}
+
     def _given(self, address: str) -> dict[str, Any]:
         """Those options of the connection that the flavor of an address takes; a configured store has its own."""
-        scheme = scheme_of(address)
-        known = _keys_of({scheme}) if self._configuration and scheme not in (None, "file") else frozenset()
-        return {key: value for key, value in self._configuration.items() if key in known}
+        return self.given(address, {})
 
     def _located(self, address: str, *, as_directory: bool) -> tuple[BaseArtifactStore, str]:
         return locate(address, as_directory=as_directory, **self._given(address))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from entrepot.cli.continuing import job_of
 from entrepot.cli.failures import DONE, FAILED, WRONG_USE, WrongUse, failure_of
 from entrepot.cli.rehearsal import show_step
 from entrepot.cli.renames import renamed
@@ -35,10 +37,11 @@ class Transfer:
         interval_s: float | None,
         *,
         plan: CopyPlan | None = None,
+        anew: bool = False,
     ) -> None:
         self._session, self._options, self._interval_s = session, options, interval_s
         self._verb, self._done = verb, done
-        self._plan = plan
+        self._plan, self._anew = plan, anew
         self._reports: list[CopyReport] = []
         self._draw: Callable[[Event], None] | None = None
 
@@ -72,6 +75,9 @@ class Transfer:
         if self._options.delete_source and (report := await renamed(here, there, self._options)) is not None:
             self._reports.append(report)
             return
+        job = None
+        if self._plan is None:
+            job = job_of(session, here, there, self._options, command=session.command, anew=self._anew)
         try:
             report = await copy_between(
                 here.store,
@@ -80,12 +86,17 @@ class Transfer:
                 there.path,
                 options=self._options,
                 plan=self._plan,
+                job=job,
                 on_event=self._on_event(here, there),
             )
         except IsADirectory as error:
             if error.uri == here.uri:
                 raise WrongUse(f"this is a directory; add -r to {self._verb} what is in it", source) from error
             raise WrongUse("a file needs a name in this place; add one, or put --into before it", target) from error
+        except asyncio.CancelledError:
+            if job is not None and job.jobs.ids(job.spec.id):
+                session.kept_jobs.append(job.spec.id)
+            raise
         self._reports.append(report)
 
     def _on_event(self, here: Place, there: Place) -> Callable[[Event], None]:

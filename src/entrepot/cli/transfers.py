@@ -38,6 +38,14 @@ NoOverwrite = Annotated[
         rich_help_panel=TRANSFER_PANEL,
     ),
 ]
+Anew = Annotated[
+    bool,
+    typer.Option(
+        "--no-resume",
+        help="Begin anew, and drop what an interrupted run of the same has left.",
+        rich_help_panel=TRANSFER_PANEL,
+    ),
+]
 PlanOut = Annotated[
     str | None,
     typer.Option(
@@ -123,6 +131,7 @@ async def cp(
         ),
     ] = "none",
     no_verify: NoVerify = False,
+    no_resume: Anew = False,
     stats_interval: StatsInterval = None,
     effort: Effort,
     filtering: Filtering,
@@ -166,7 +175,9 @@ async def cp(
         if len(sources) != 1 or into is not None:
             raise WrongUse("--plan-out: a plan is of one source and one target")
         return await write_plan(session, sources[0], target, plan_out, options)
-    return await Transfer(session, options, "copy", "copied", interval_s).run(sources, target, into=into)
+    return await Transfer(session, options, "copy", "copied", interval_s, anew=no_resume).run(
+        sources, target, into=into
+    )
 
 
 async def mv(
@@ -180,6 +191,7 @@ async def mv(
     compare: Compare = None,
     no_overwrite: NoOverwrite = False,
     no_verify: NoVerify = False,
+    no_resume: Anew = False,
     stats_interval: StatsInterval = None,
     effort: Effort,
     filtering: Filtering,
@@ -209,7 +221,7 @@ async def mv(
     await session.expect_connection([*sources, target])
     if STREAM in (*sources, target):
         raise WrongUse("a stream cannot be moved; use cp")
-    return await Transfer(session, options, "move", "moved", interval_s).run(sources, target, into=into)
+    return await Transfer(session, options, "move", "moved", interval_s, anew=no_resume).run(sources, target, into=into)
 
 
 async def sync(
@@ -244,6 +256,7 @@ async def sync(
     plan_out: PlanOut = None,
     compare: Compare = None,
     no_verify: NoVerify = False,
+    no_resume: Anew = False,
     stats_interval: StatsInterval = None,
     effort: Effort,
     filtering: Filtering,
@@ -278,7 +291,9 @@ async def sync(
     )
     if plan_out is not None:
         return await write_plan(session, source, target, plan_out, options)
-    return await Transfer(session, options, "copy", "copied", interval_s).run([source], target, into=None)
+    return await Transfer(session, options, "copy", "copied", interval_s, anew=no_resume).run(
+        [source], target, into=None
+    )
 
 
 async def _backup_path(session: Session, target: str, backup_dir: str | None) -> str | None:

@@ -112,7 +112,7 @@ async def copy_between(
         rules, exclusive = await rules_of(source, sink, found, target, options)
         recorder = Recorder(job if not options.dry_run else None)
         with process_budget().share(options.memory_bytes) as memory:
-            async with recorder.running():
+            async with recorder.running(sink):
                 copy = _Copy(
                     source, sink, rules, options, memory=memory, exclusive=exclusive, ledger=ledger, emit=emit,
                     recorder=recorder,

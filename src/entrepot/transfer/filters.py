@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from entrepot.errors import ConfigurationError
-from entrepot.transfer.bounds import NO_BOUNDS, Bounds, Moment
+from entrepot.transfer.bounds import NO_BOUNDS, Bounds, Moment, parse_moment
 from entrepot.transfer.globs import compiled_glob, directory_globs
 from entrepot.transfer.ignores import Ignored
 
@@ -148,6 +148,24 @@ class Filters:
             "ignore": list(self.ignored.lines) if self.ignored is not None else None,
         }
         return json.dumps({name: value for name, value in told.items() if value is not None})
+
+    @classmethod
+    def from_canonical(cls, text: str, now: datetime) -> Filters:
+        """The filters that `canonical` told of. now: what ages are counted from, with a time zone.
+
+        Raises: ConfigurationError for any other text.
+        """
+        try:
+            told = json.loads(text)
+            bounds = Bounds(
+                told.get("min_size_bytes"),
+                told.get("max_size_bytes"),
+                *(parse_moment(told[name], now) if name in told else None for name in ("newer", "older")),
+            )
+            rules: list[tuple[Option, str]] = [("filter", rule) for rule in told.get("rules", ())]
+            return cls.parse(rules, bounds=bounds, files_from=told.get("files_from"), ignore=told.get("ignore", ()))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ConfigurationError("these are no filters that were written down") from error
 
     def fingerprint(self) -> str:
         """The SHA-256 of `canonical`, in hex: what a journal keeps to tell the same job from another."""

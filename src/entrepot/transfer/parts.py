@@ -73,7 +73,7 @@ async def move_in_parts(
     while True:
         begun = await recorder.begin_upload(file)
         try:
-            return *await _move(route, file, options, on_part, recorder, begun), begun
+            return *await _move(route, file, options, _Notes(on_part, recorder, begun)), begun
         except UploadGone:
             if begun is None or begun.resume is None:
                 raise
@@ -84,33 +84,50 @@ async def move_in_parts(
             raise
 
 
-async def _move(
-    route: Route,
-    file: PlannedFile,
-    options: WriteOptions,
-    on_part: Callable[[PlannedFile, int], None],
-    recorder: Recorder,
-    begun: Begun | None,
-) -> tuple[FileStat, str | None]:
+@dataclass(frozen=True, slots=True)
+class _Notes:
+    """Who is told how far one file is: who watches, and the journal where there is one."""
+
+    on_part: Callable[[PlannedFile, int], None]
+    recorder: Recorder
+    begun: Begun | None
+
+    @property
+    def held(self) -> Mapping[int, int]:
+        """Parts that an earlier run has put."""
+        return self.begun.held if self.begun is not None else {}
+
+    async def opened(self, file: PlannedFile, out: PartSink) -> None:
+        """The sink is open; what it holds already counts as moved."""
+        if self.begun is not None:
+            await self.recorder.opened(self.begun, out)
+        for size_bytes in self.held.values():
+            self.on_part(file, size_bytes)
+
+    def put(self, file: PlannedFile, part: Part) -> None:
+        """One more part is there."""
+        if self.begun is not None:
+            self.recorder.part(self.begun, part)
+        self.on_part(file, part.size_bytes)
+
+    async def completing(self) -> None:
+        """All parts are there."""
+        if self.begun is not None:
+            await self.recorder.completing(self.begun)
+
+
+async def _move(route: Route, file: PlannedFile, options: WriteOptions, notes: _Notes) -> tuple[FileStat, str | None]:
     source, size = file.source, file.source.size_bytes
-    resume = begun.resume if begun is not None else None
+    resume = notes.begun.resume if notes.begun is not None else None
     async with route.sink.open_parts(file.target, size, options, resume=resume) as out:
-        if begun is not None:
-            await recorder.opened(begun, out)
-        held = begun.held if begun is not None else {}
+        await notes.opened(file, out)
         # Of parts that an earlier run has read nothing is left to hash.
-        digest = route.source.part_checksum(source, out.part_size_bytes) if route.verify and not held else None
-
-        def put(part: Part) -> None:
-            if begun is not None:
-                recorder.part(begun, part)
-
-        for size_bytes in held.values():
-            on_part(file, size_bytes)
-        await _Parts(route, file, out, digest, on_part, put, held).move()
+        digest = None
+        if route.verify and not notes.held:
+            digest = route.source.part_checksum(source, out.part_size_bytes)
+        await _Parts(route, file, out, digest, notes).move()
         verified = digest.verified() if digest is not None else None
-        if begun is not None:
-            await recorder.completing(begun)
+        await notes.completing()
     return out.result(), verified
 
 
@@ -118,23 +135,16 @@ class _Parts:
     """The parts of one file, taken in order by as many workers as there are buffers for."""
 
     def __init__(
-        self,
-        route: Route,
-        file: PlannedFile,
-        out: PartSink,
-        digest: PartDigest | None,
-        on_part: Callable[[PlannedFile, int], None],
-        put: Callable[[Part], None],
-        held: Mapping[int, int],
+        self, route: Route, file: PlannedFile, out: PartSink, digest: PartDigest | None, notes: _Notes
     ) -> None:
-        self._route, self._file, self._out, self._digest, self._on_part = route, file, out, digest, on_part
-        self._put, self._held = put, held
+        self._route, self._file, self._out, self._digest, self._notes = route, file, out, digest, notes
+        self._held = notes.held
         self._size, self._part_size = file.source.size_bytes, out.part_size_bytes
         if self._part_size < 1:
             raise BadResponse("the target asks for empty parts", operation="copy", uri=file.target)
         self._count = max(1, -(-self._size // self._part_size))
         self._begun = 0
-        self._written = len(held)
+        self._written = len(self._held)
         self._hashing, self._writing = _Turns(), _Turns()
         self._skip_held()
 
@@ -205,10 +215,9 @@ class _Parts:
             part = await self._out.put_part(number, data)
         finally:
             writes.leave(1)
-        self._put(part)
         self._writing.pass_on(number)
         self._written += 1
-        self._on_part(self._file, len(data))
+        self._notes.put(self._file, part)
 
     async def _hash(self, digest: PartDigest, number: int, data: memoryview) -> None:
         if digest.in_order:

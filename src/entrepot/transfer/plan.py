@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from entrepot.errors import ConfigurationError, InvalidPath, StoreError
@@ -89,6 +89,29 @@ class CopyOptions:
             raise ConfigurationError("memory_bytes must be at least 1")
         if self.part_size_bytes is not None and not 0 < self.part_size_bytes <= 64 * MIB:
             raise ConfigurationError("part_size_bytes must be between 1 and 64 MiB")
+
+
+_NOT_TOLD: Final = frozenset({"dry_run", "filters", "memory_bytes", "concurrency"})
+"""How much a run may use is its own affair; filters are told apart, where they are needed."""
+
+
+def told_options(options: CopyOptions) -> dict[str, Any]:
+    """What changes the result of a copy, as JSON values; filters are not among it."""
+    told = {one.name: getattr(options, one.name) for one in fields(options) if one.name not in _NOT_TOLD}
+    if options.mirror is not None:
+        told["mirror"] = asdict(options.mirror)
+    return told
+
+
+def options_of(told: Mapping[str, Any], filters: Filters = NO_FILTERS) -> CopyOptions:
+    """What `told_options` told. Raises: ConfigurationError for anything else."""
+    mirror = told.get("mirror")
+    known = {one.name for one in fields(CopyOptions)}
+    try:
+        values = {name: value for name, value in told.items() if name in known}
+        return CopyOptions(**{**values, "mirror": Mirror(**mirror) if mirror else None, "filters": filters})
+    except TypeError as error:
+        raise ConfigurationError("these are no options of a copy that were written down") from error
 
 
 # ---- steps ----------------------------------------------------------------------------------------------

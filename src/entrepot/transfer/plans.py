@@ -17,7 +17,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final
@@ -26,23 +26,21 @@ from weakref import finalize
 from entrepot.errors import ConfigurationError
 from entrepot.models import FileStat
 from entrepot.transfer.events import Event, StepPlanned
-from entrepot.transfer.filters import NO_FILTERS
 from entrepot.transfer.plan import (
     CopyNatively,
     CopyOptions,
     MakeDirectories,
     MakeLink,
-    Mirror,
     MoveInParts,
     PlannedFile,
     RemoveFiles,
     Step,
+    options_of,
+    told_options,
 )
 
 VERSION: Final = 1
 _LINE_MOST: Final = 64 * 1024
-_NOT_KEPT: Final = frozenset({"dry_run", "filters", "memory_bytes", "concurrency"})
-"""Of the options: how much a run may use is its own affair, and filters have chosen already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +115,7 @@ class CopyPlan:
         names = {one.name for one in fields(PlanTotals)}
         totals = PlanTotals(**{name: value for name, value in end.items() if name in names})
         return cls(
-            head["source"], head["target"], head["tree"], _options_of(head["options"]), totals, place,
+            head["source"], head["target"], head["tree"], options_of(head["options"]), totals, place,
             head["source_root"], head["target_root"],
         )  # fmt: skip
 
@@ -222,7 +220,7 @@ class PlanWriter:
             "tree": tree,
             "source_root": source_root,
             "target_root": target_root,
-            "options": _told_options(options),
+            "options": told_options(options),
         }
         self._write(told)
 
@@ -311,18 +309,6 @@ class _Temporary:
 def _remove(name: str) -> None:
     with suppress(OSError):
         os.unlink(name)
-
-
-def _told_options(options: CopyOptions) -> dict[str, Any]:
-    told = {one.name: getattr(options, one.name) for one in fields(options) if one.name not in _NOT_KEPT}
-    if options.mirror is not None:
-        told["mirror"] = asdict(options.mirror)
-    return told
-
-
-def _options_of(told: dict[str, Any]) -> CopyOptions:
-    mirror = told.get("mirror")
-    return CopyOptions(**{**told, "mirror": Mirror(**mirror) if mirror else None, "filters": NO_FILTERS})
 
 
 def _read_shard(path: Path, shard: tuple[int, int] | None) -> CopyPlan:

@@ -14,12 +14,12 @@ from typing import Final
 
 import anyio
 
-from entrepot.errors import ConfigurationError, StoreError
+from entrepot.errors import StoreError
 from entrepot.models import FileStat, Part, Resume
 from entrepot.transfer.jobs import Jobs
 from entrepot.transfer.journal import Journal
 from entrepot.transfer.plan import PlannedFile
-from entrepot.transfer.ports import PartSink
+from entrepot.transfer.ports import PartSink, Sink
 from entrepot.transfer.records import FailureRecord, ItemRecord, JobSpec, PartRecord, UploadRecord, fingerprint_of
 
 BEGINS_AFTER: Final = 1_000
@@ -69,8 +69,11 @@ class Recorder:
         """By which name the job can be asked for; empty where there is none."""
         return self._job.spec.id if self._job is not None and self._journal is not None else ""
 
-    async def begin(self) -> None:
-        """Read what an earlier run has left. A job that was done is a new one. Raises: JobBusy, JournalUnusable."""
+    async def begin(self, sink: Sink) -> None:
+        """Read what an earlier run has left. A job that was done is a new one; one that is to be begun anew is dropped.
+
+        Raises: JobBusy, JournalUnusable, and what dropping large files raises.
+        """
         job = self._job
         if job is None or job.spec.id not in job.jobs.ids(job.spec.id):
             return
@@ -79,8 +82,9 @@ class Recorder:
             await self._open()  # says who runs it
         if details.summary.state == "done" or job.anew:
             async with job.jobs.forget(job.spec.id) as forgotten:
-                if forgotten.uploads and not job.anew:
-                    raise ConfigurationError("a job that is done has uploads under way", operation="copy")
+                for upload in forgotten.uploads:
+                    if upload.token:
+                        await sink.drop_parts(upload.target, upload.token)
             return
         journal = await self._open()
         self._left = {upload.target: upload for upload in await journal.uploads()}
@@ -194,10 +198,10 @@ class Recorder:
     # ---- the end ----------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def running(self) -> AsyncGenerator[None]:
+    async def running(self, sink: Sink) -> AsyncGenerator[None]:
         """While the block lasts the job runs; it is done where the block ends well and `finish` was called."""
         try:
-            await self.begin()
+            await self.begin(sink)
             yield
         finally:
             if self._journal is not None:
