@@ -230,6 +230,24 @@ async def test_a_body_cut_short_tells_how_much_came(got: int, reset: bool) -> No
             assert buffer[: response.received] == body[: response.received]
 
 
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("whole", [reply(b"hello", 'ETag: "x"'), CHUNKED], ids=["length", "chunks"])
+async def test_a_reply_that_breaks_off_after_any_byte_is_no_reply(whole: bytes, reset: bool) -> None:
+    async with transport() as http:
+        for stop in range(len(whole)):
+            async with serving(then_closing(whole[:stop], reset=reset)) as server:
+                with pytest.raises(ConnectionFailed) as caught:
+                    async with http.send(Request("GET", server.origin, "/k")) as response:
+                        await response.read()
+                assert not caught.value.not_sent
+                await server.until_open(0)
+        async with (
+            serving(then_closing(whole)) as server,
+            http.send(Request("GET", server.origin, "/k")) as response,
+        ):
+            assert (await response.read()).startswith(b"hello")
+
+
 async def test_bytes_that_came_before_a_stall_are_told() -> None:
     async def stalling(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await server.receive(reader)

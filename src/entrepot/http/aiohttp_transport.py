@@ -206,7 +206,7 @@ class _Exchange(Response):
         declared = self.headers.get("content-length", "")
         if limit is None or not declared.isdigit() or int(declared) <= limit or self._reply.content.at_eof():
             return
-        raise self._route.announced_too_much(declared, limit)
+        raise self._route.announced_too_much(int(declared), limit)
 
 
 class _Body(aiohttp.Payload):

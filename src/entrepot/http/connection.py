@@ -77,7 +77,6 @@ class Connection(asyncio.BufferedProtocol):
         self._owner, self._loop = owner, loop
         self._transport: Any = _ENDED
         self._arrived: Callable[[], object] | None = None
-        self._apart = 0
         self._parser: HttpResponseParser | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._writing_paused = self._reading_paused = False
@@ -140,8 +139,8 @@ class Connection(asyncio.BufferedProtocol):
 
     async def read(self, limit: int | None) -> bytes:
         """The whole body. Raises: what went wrong; BadResponse above `limit` bytes."""
-        if limit is not None and self.received > limit:
-            raise self.route.sent_too_much(limit)
+        if limit is not None:
+            self._refuse_above(limit)
         if not self.complete:
             self._limit = limit
             await self._until_complete()
@@ -150,8 +149,7 @@ class Connection(asyncio.BufferedProtocol):
 
     async def readinto(self, into: memoryview) -> int:
         """The whole body into a buffer; how long it is."""
-        if self.received > into.nbytes:
-            raise self.route.sent_too_much(into.nbytes)
+        self._refuse_above(into.nbytes)
         start = 0
         for piece in self._pieces:
             into[start : start + len(piece)] = piece
@@ -161,6 +159,12 @@ class Connection(asyncio.BufferedProtocol):
             self._into = into
             await self._until_complete()
         return self.received
+
+    def _refuse_above(self, limit: int) -> None:
+        if self._length > limit:
+            raise self.route.announced_too_much(self._length, limit)
+        if self.received > limit:
+            raise self.route.sent_too_much(limit)
 
     async def _until_complete(self) -> None:
         self._reading = True
@@ -263,9 +267,6 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._arrived = _poll(transport.get_extra_info("socket").fileno())
-        # What TLS has read already no poll of the socket shows. The last byte of a body comes apart then, into a buffer
-        # with room for more, so that what follows it is seen.
-        self._apart = 0 if transport.get_extra_info("ssl_object") is None else 1
 
     def pause_writing(self) -> None:
         self._writing_paused = True
@@ -277,9 +278,11 @@ class Connection(asyncio.BufferedProtocol):
             self._wake()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        if self._into is None or self._length - self.received <= self._apart:
+        # Without an own buffer there is room for more than belongs to the reply, so that it is seen at once. What comes
+        # behind a body that fills its buffer stays in the socket, or TLS gives it before the task goes on.
+        if self._into is None or self._length <= self.received:
             return self._owner.arrivals
-        return self._into[self.received : self._length - self._apart]
+        return self._into[self.received : self._length]
 
     def buffer_updated(self, count: int) -> None:
         self._last_s = self._loop.time()
@@ -292,7 +295,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _counted(self, count: int) -> None:
         missing = self._length - self.received
-        if self._into is not None and missing > self._apart:  # it is where it belongs
+        if self._into is not None and missing > 0:  # it is where it belongs
             self.received += count
         else:
             if count > missing:
@@ -365,6 +368,10 @@ class Connection(asyncio.BufferedProtocol):
         if self.complete:
             return
         self.status = status = self._parser.get_status_code()
+        encoding = self.headers.get("transfer-encoding")
+        if encoding is not None and encoding.lower() != "chunked":
+            self._fail(self.route.not_http)
+            return
         if status < 200:
             if status < 100 or status == 101:
                 self._fail(self.route.not_http)
@@ -379,12 +386,9 @@ class Connection(asyncio.BufferedProtocol):
         self.reusable = self._parser.should_keep_alive()
         if self._method == "HEAD" or status in {204, 304}:
             self._end()
-        elif (encoding := headers.get("transfer-encoding")) is not None:
-            if encoding.lower() != "chunked":
-                self._fail(self.route.not_http)
         elif "content-length" in headers:
             self._length = int(headers["content-length"])
-        else:
+        elif encoding is None:
             self._until_close = True
         self._wake()
 

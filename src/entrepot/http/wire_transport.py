@@ -297,8 +297,6 @@ class _Exchange(Response):
         del self._connection  # a read that is late would take another's reply
 
     async def read(self, limit: int | None = None) -> bytes:
-        if limit is not None:
-            self._refuse_above(limit)
         connection = self._connection
         try:
             return await connection.read(limit)
@@ -306,17 +304,11 @@ class _Exchange(Response):
             self.received = connection.received
 
     async def readinto(self, into: memoryview) -> int:
-        self._refuse_above(into.nbytes)
         connection = self._connection
         try:
             return await connection.readinto(into)
         finally:
             self.received = connection.received
-
-    def _refuse_above(self, limit: int) -> None:
-        declared = self.headers.get("content-length", "0")
-        if not self._connection.complete and int(declared) > limit:
-            raise self._route.announced_too_much(declared, limit)
 
 
 def _head(request: Request, route: Route, body_bytes: int) -> bytes:
