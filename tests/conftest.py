@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,15 @@ from entrepot.testing.azure_server import AzuriteServer, azurite
 from entrepot.testing.gcs import GcsServer, fake_gcs
 from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
 from google_signin import SignIn, sign_in
+
+
+def pytest_configure() -> None:
+    """Ctrl-C means what it means to a user, also where the tests run in the background.
+
+    A shell has its background jobs ignore it, which programs started from them inherit.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

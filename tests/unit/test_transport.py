@@ -13,7 +13,7 @@ import sys
 import textwrap
 import threading
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -34,142 +34,9 @@ from entrepot.http.pools import PooledTransport
 from entrepot.http.routes import USER_AGENT
 from entrepot.http.transport import Origin, Request, Timeouts, Transport
 from entrepot.http.wire_transport import WireTransport
+from raw_server import Handler, Server, Thread, answering, certified, reply, serving, then_closing, tls_server
 
 pytestmark = pytest.mark.anyio
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-class Server:
-    """A raw server: what it was sent, and how many connections it has seen and has open."""
-
-    def __init__(self) -> None:
-        self.heads: list[bytes] = []
-        self.bodies: list[bytes] = []
-        self.accepted = 0
-        self.open = 0
-        self.changed = asyncio.Condition()
-        self.port = 0
-
-    @property
-    def origin(self) -> Origin:
-        return Origin("http", "127.0.0.1", self.port)
-
-    async def receive(self, reader: asyncio.StreamReader) -> bytes:
-        """One request, its body by Content-Length; its head is returned."""
-        head = await reader.readuntil(b"\r\n\r\n")
-        self.heads.append(head)
-        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
-        self.bodies.append(await reader.readexactly(int(fields.get(b"content-length", b"0"))))
-        return head
-
-    async def until_open(self, count: int) -> None:
-        async with self.changed:
-            await self.changed.wait_for(lambda: self.open == count)
-
-
-@asynccontextmanager
-async def serving(
-    handler: Callable[[Server, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-    tls: ssl.SSLContext | None = None,
-) -> AsyncIterator[Server]:
-    server = Server()
-    # The loop itself holds no connection whose reading is paused: without this the collector takes it away.
-    under_way: set[asyncio.Task[None]] = set()
-
-    async def count(change: int) -> None:
-        async with server.changed:
-            server.open += change
-            server.changed.notify_all()
-
-    async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server.accepted += 1
-        task = asyncio.current_task()
-        assert task is not None
-        under_way.add(task)
-        await count(1)
-        try:
-            await handler(server, reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-            under_way.discard(task)
-            await count(-1)
-
-    listener = await asyncio.start_server(connection, "127.0.0.1", 0, limit=2**20, ssl=tls)
-    server.port = listener.sockets[0].getsockname()[1]
-    try:
-        yield server
-    finally:
-        listener.close()
-
-
-def answering(*replies: bytes) -> Callable[[Server, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    """Answers each request with the next reply, the last one for ever; the connection stays open."""
-
-    async def handler(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            await server.receive(reader)
-            writer.write(replies[min(len(server.heads), len(replies)) - 1])
-            await writer.drain()
-
-    return handler
-
-
-def then_closing(
-    reply: bytes, *, reset: bool = False
-) -> Callable[[Server, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    async def handler(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await server.receive(reader)
-        writer.write(reply)
-        await writer.drain()
-        if reset:
-            sock = writer.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-
-    return handler
-
-
-def reply(body: bytes = b"", *fields: str, status: str = "200 OK", length: int | None = None) -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *fields]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
-
-
-class Thread:
-    """A server in a loop of its own thread, for clients in other loops, threads and processes."""
-
-    def __init__(self, answer: bytes = b"hello", tls: ssl.SSLContext | None = None) -> None:
-        self.answer, self.tls = answer, tls
-
-    def __enter__(self) -> Thread:
-        self.ready = threading.Event()
-        self.thread = threading.Thread(target=lambda: asyncio.run(self.main()))
-        self.thread.start()
-        assert self.ready.wait(10)
-        return self
-
-    async def main(self) -> None:
-        self.loop, self.stop = asyncio.get_running_loop(), asyncio.Event()
-        async with serving(answering(reply(self.answer)), self.tls) as self.server:
-            self.ready.set()
-            await self.stop.wait()
-
-    def __exit__(self, *exception: object) -> None:
-        self.loop.call_soon_threadsafe(self.stop.set)
-        self.thread.join(10)
-
-    @property
-    def origin(self) -> Origin:
-        return self.server.origin
-
-    @property
-    def port(self) -> int:
-        return self.server.port
-
-    def wait_open(self, count: int) -> None:
-        asyncio.run_coroutine_threadsafe(self.server.until_open(count), self.loop).result(10)
-
 
 Kind: type[PooledTransport[Any]] = WireTransport
 """The transport under test: each test runs with both."""
@@ -363,6 +230,24 @@ async def test_a_body_cut_short_tells_how_much_came(got: int, reset: bool) -> No
             assert buffer[: response.received] == body[: response.received]
 
 
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("whole", [reply(b"hello", 'ETag: "x"'), CHUNKED], ids=["length", "chunks"])
+async def test_a_reply_that_breaks_off_after_any_byte_is_no_reply(whole: bytes, reset: bool) -> None:
+    async with transport() as http:
+        for stop in range(len(whole)):
+            async with serving(then_closing(whole[:stop], reset=reset)) as server:
+                with pytest.raises(ConnectionFailed) as caught:
+                    async with http.send(Request("GET", server.origin, "/k")) as response:
+                        await response.read()
+                assert not caught.value.not_sent
+                await server.until_open(0)
+        async with (
+            serving(then_closing(whole)) as server,
+            http.send(Request("GET", server.origin, "/k")) as response,
+        ):
+            assert (await response.read()).startswith(b"hello")
+
+
 async def test_bytes_that_came_before_a_stall_are_told() -> None:
     async def stalling(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await server.receive(reader)
@@ -497,30 +382,12 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate of localhost, not of 127.0.0.1, with its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    pem, key = folder / "cert.pem", folder / "key.pem"
-    names = "subjectAltName=DNS:localhost"
-    request = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext {names}"
-    subprocess.run(
-        [*request.split(), "-keyout", str(key), "-out", str(pem)],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    return pem
+    return certified(tmp_path_factory.mktemp("tls"))
 
 
 def serving_tls(certificate: Path, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> Thread:
     """In a loop of its own, as a failed handshake is an event of the server's loop, too."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        context.minimum_version = ssl.TLSVersion.TLSv1
-        context.maximum_version = newest
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    return Thread(b"over tls", context)
+    return Thread(b"over tls", tls_server(certificate, newest))
 
 
 async def test_a_certificate_of_the_authority_given_is_trusted(certificate: Path) -> None:
@@ -619,7 +486,7 @@ async def test_leaving_before_the_body_ends_closes_the_connection() -> None:
         await server.until_open(0)
 
 
-def then_closing_never(data: bytes) -> Callable[[Server, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+def then_closing_never(data: bytes) -> Handler:
     async def handler(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await server.receive(reader)
         writer.write(data)

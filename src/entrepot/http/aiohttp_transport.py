@@ -121,7 +121,7 @@ class _Exchange(Response):
         headers: CIMultiDict[str] = CIMultiDict(request.headers)
         headers["Host"] = route.authority
         headers["User-Agent"] = USER_AGENT
-        self._body = body = _Body(request, transport.timeouts.send_s) if request.body or request.before else None
+        self._body = body = _Body(request, transport.timeouts.send_s) if request.content_bytes else None
         try:
             self._reply = reply = await session.request(
                 request.method,
@@ -206,7 +206,7 @@ class _Exchange(Response):
         declared = self.headers.get("content-length", "")
         if limit is None or not declared.isdigit() or int(declared) <= limit or self._reply.content.at_eof():
             return
-        raise self._route.announced_too_much(declared, limit)
+        raise self._route.announced_too_much(int(declared), limit)
 
 
 class _Body(aiohttp.Payload):
@@ -220,7 +220,7 @@ class _Body(aiohttp.Payload):
         self._view = memoryview(request.body).cast("B")
         self._before, self._after = request.before, request.after
         self._send_s = send_s
-        self._size = self._bytes = len(self._before) + self._view.nbytes + len(self._after)
+        self._size = self._bytes = request.content_bytes
         self._connection: asyncio.WriteTransport | None = None
         self.written = False
 
@@ -231,7 +231,7 @@ class _Body(aiohttp.Payload):
         assert isinstance(writer, StreamWriter)
         self._connection = writer.transport
         if self._bytes <= _NEVER_WAITS_BYTES:
-            await writer.write(b"".join((self._before, self._view, self._after)) if self._before else self._view)
+            await writer.write(b"".join((self._before, self._view, self._after)))
             self.written = True
             return
         if self._before:

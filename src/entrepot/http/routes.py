@@ -108,7 +108,7 @@ class Route:
         """A reply that is no refusal came before the request was sent."""
         return BadResponse(f"{self.where} answered before the whole request was sent")
 
-    def announced_too_much(self, declared: str, limit: int) -> StoreError:
+    def announced_too_much(self, declared: int, limit: int) -> StoreError:
         """The head tells of a body longer than is wanted."""
         return BadResponse(f"{self.where} announced a body of {declared} bytes, more than {limit}")
 

@@ -67,6 +67,11 @@ class Request:
     after: bytes = field(default=b"", repr=False)
 
     @property
+    def content_bytes(self) -> int:
+        """How long the body is with what surrounds it."""
+        return len(self.before) + memoryview(self.body).nbytes + len(self.after)
+
+    @property
     def content(self) -> bytes:
         """All that is sent as the body, in one piece."""
         return b"".join((self.before, self.body, self.after))

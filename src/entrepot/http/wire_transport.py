@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import select
 import socket
 from collections import deque
 from contextlib import AbstractAsyncContextManager
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from entrepot.http.aiohttp_transport import AiohttpTransport
 
 _KEEPALIVE_S: Final = 60.0
-_FRESH_S: Final = 0.5  # a connection idle for longer is looked at before its next use, which costs a system call
 _ADDRESSES_S: Final = 60.0  # how long a name's addresses are believed
 _SECOND_FAMILY_AFTER_S: Final = 0.25  # RFC 8305, 8
 _BODYLESS: Final = frozenset({"GET", "HEAD"})
@@ -71,6 +69,7 @@ class _Wires(Connections):
         self._turn = 0
         self._tick_s = min(1.0, min(timeouts.idle_s, timeouts.send_s, timeouts.progress_s) / 4)
         self._timer: asyncio.TimerHandle | None = None
+        self._due_s = 0.0
 
     # ---- one connection for a request -------------------------------------------------------------
 
@@ -79,16 +78,21 @@ class _Wires(Connections):
 
         Raises: ConnectionFailed, Unreachable, TlsFailed, TimedOut; nothing was sent then.
         """
-        connection = self._take(route)
-        while connection is None:
-            if self._open < self._most or self._give_up_another():
-                connection = await self._connect(route)
-            else:
-                await self._turn_to_come()
-                connection = self._take(route)
+        waits, before_others = bool(self._waiting), False
+        while True:
+            if waits:
+                await self._turn_to_come(before_others=before_others)
+            connection = self._take(route)
+            if connection is not None or self._open < self._most or self._give_up_another():
+                break
+            before_others, waits = waits, True
+        if waits:
+            self._wake_next()  # there may be room for more than one
+        if connection is None:
+            connection = await self._connect(route)
         self._used.add(connection)
         if self._timer is None:
-            self._timer = self._loop.call_later(self._tick_s, self._watch)
+            self._watch_later()
         return connection
 
     def release(self, connection: Connection) -> None:
@@ -106,36 +110,39 @@ class _Wires(Connections):
         idle = self._idle.get(route.origin)
         while idle:
             connection = idle.pop()
-            age_s = self._loop.time() - connection.idle_since_s
-            if age_s < _KEEPALIVE_S and connection.usable and (age_s < _FRESH_S or not _is_readable(connection)):
+            if self._loop.time() - connection.idle_since_s < _KEEPALIVE_S and connection.quiet:
                 return connection
-            connection.abort()
+            self._drop(connection)
         return None
 
     def _give_up_another(self) -> bool:
         """Make room by closing an idle connection to another origin; whether there was one."""
         for idle in self._idle.values():
             if idle:
-                idle[0].abort()
-                self._forget(idle.pop(0))
+                self._drop(idle.pop(0))
                 return True
         return False
 
-    async def _turn_to_come(self) -> None:
+    async def _turn_to_come(self, *, before_others: bool) -> None:
+        """Wait until something was given back. Who waits stays in the queue until then, so that nobody overtakes.
+
+        before_others: for one whose turn has come, and another one's need was met.
+        """
         turn: asyncio.Future[None] = self._loop.create_future()
-        self._waiting.append(turn)
+        if before_others:
+            self._waiting.appendleft(turn)
+        else:
+            self._waiting.append(turn)
         try:
             await turn
         except BaseException:
-            if turn.cancelled():
-                self._waiting.remove(turn)
-            else:
-                self._wake_next()  # this turn is another's
+            self._wake_next()  # this turn may have come already, and is another's
             raise
+        finally:
+            self._waiting.remove(turn)
 
     def _wake_next(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
+        for turn in self._waiting:
             if not turn.done():
                 turn.set_result(None)
                 return
@@ -144,19 +151,32 @@ class _Wires(Connections):
         idle = self._idle.get(connection.route.origin)
         if idle and connection in idle:
             idle.remove(connection)
-        self._forget(connection)
-
-    def _forget(self, connection: Connection) -> None:
         if connection in self._made:
             self._made.discard(connection)
             self._open -= 1
             self._wake_next()
 
+    def _drop(self, connection: Connection) -> None:
+        """Close an idle connection; its room is the caller's."""
+        self._made.discard(connection)
+        self._open -= 1
+        connection.abort()
+
+    def _watch_later(self) -> None:
+        self._due_s = self._loop.time() + self._tick_s
+        self._timer = self._loop.call_at(self._due_s, self._watch)
+
     def _watch(self) -> None:
         now_s = self._loop.time()
         for connection in tuple(self._used):
-            connection.look(now_s)
-        self._timer = self._loop.call_later(self._tick_s, self._watch) if self._used else None
+            connection.look(now_s, now_s - self._due_s)
+        for idle in self._idle.values():
+            while idle and now_s - idle[0].idle_since_s >= _KEEPALIVE_S:
+                self._drop(idle.pop(0))
+        if self._used:
+            self._watch_later()
+        else:
+            self._timer = None
 
     # ---- connecting -------------------------------------------------------------------------------
 
@@ -217,10 +237,15 @@ class _Wires(Connections):
         try:
             await self._loop.create_connection(lambda: connection, sock=sock, ssl=route.tls, server_hostname=host)
         except BaseException as error:
-            sock.close()  # where there is a transport, it has given up already
+            # asyncio only closes: over TLS it would wait for the peer's farewell, on a descriptor that is another's.
+            connection.abort()
+            sock.close()
             if isinstance(error, OSError) and not isinstance(error, TimeoutError):
                 raise route.not_trusted(error) from error
             raise
+        if not connection.usable:  # ended, or greeted by what is no HTTP, as soon as it was there
+            connection.abort()
+            raise route.broke()
         return connection
 
     # ---- the end ----------------------------------------------------------------------------------
@@ -239,18 +264,6 @@ class _Wires(Connections):
         for connection in tuple(self._made):  # a peer may take its time to answer TLS's farewell
             connection.abort()
         await asyncio.sleep(0)
-
-
-def _is_readable(connection: Connection) -> bool:
-    """Whether anything came, or the end did, that the loop has not looked at yet."""
-    descriptor = connection.fileno()
-    if descriptor < 0:
-        return True
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(0))
-    return bool(select.select([descriptor], [], [], 0)[0])
 
 
 class _Exchange(Response):
@@ -281,24 +294,21 @@ class _Exchange(Response):
 
     async def __aexit__(self, *exception: object) -> None:
         self._wires.release(self._connection)
-
-    @property
-    def received(self) -> int:  # type: ignore[override]  # counted where the bytes come
-        return self._connection.received
+        del self._connection  # a read that is late would take another's reply
 
     async def read(self, limit: int | None = None) -> bytes:
-        if limit is not None:
-            self._refuse_above(limit)
-        return await self._connection.read(limit)
+        connection = self._connection
+        try:
+            return await connection.read(limit)
+        finally:
+            self.received = connection.received
 
     async def readinto(self, into: memoryview) -> int:
-        self._refuse_above(into.nbytes)
-        return await self._connection.readinto(into)
-
-    def _refuse_above(self, limit: int) -> None:
-        declared = self.headers.get("content-length", "0")
-        if self._request.method != "HEAD" and int(declared) > limit:
-            raise self._route.announced_too_much(declared, limit)
+        connection = self._connection
+        try:
+            return await connection.readinto(into)
+        finally:
+            self.received = connection.received
 
 
 def _head(request: Request, route: Route, body_bytes: int) -> bytes:
@@ -308,13 +318,17 @@ def _head(request: Request, route: Route, body_bytes: int) -> bytes:
     """
     length = f"content-length: {body_bytes}\r\n" if body_bytes or request.method not in _BODYLESS else ""
     fields = "".join([f"{name}: {value}\r\n" for name, value in request.headers])
-    head = (
+    text = (
         f"{request.method} {request.target} HTTP/1.1\r\nhost: {route.authority}\r\nuser-agent: {USER_AGENT}\r\n"
         f"{fields}{length}\r\n"
-    ).encode()
+    )
+    try:
+        head = text.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError("a header's value has half of a character in it") from None
     lines = len(request.headers) + (5 if length else 4)
     if not (head.count(b"\n") == head.count(b"\r") == head.count(b"\r\n") == lines) or b"\0" in head:
         raise ConfigurationError("a header's value has a line break or a zero byte in it")
-    if " " in request.target:
-        raise ConfigurationError("the target of a request has a space in it")
+    if " " in request.target or not request.target.isprintable():
+        raise ConfigurationError("the target of a request has a space or a control character in it")
     return head
