@@ -19,6 +19,7 @@ RANKS = {
     "paths": 1,
     "patterns": 1,
     "files": 2,
+    "resuming": 2,
     "batches": 3,
     "contract": 4,
     "filesystem": 5,
