@@ -10,7 +10,7 @@ import anyio
 
 from entrepot.errors import NotFound, SourceChanged, StoreError
 from entrepot.files import BinaryWriter, PartWriter
-from entrepot.models import Buffer, FileData, FileStat, Limits, WriteItem, WriteOptions
+from entrepot.models import Buffer, FileData, FileStat, Limits, Part, WriteItem, WriteOptions
 from entrepot.paths import StrPath
 
 T = TypeVar("T")
@@ -99,11 +99,11 @@ class _Sequential(PartWriter):
         self.part_size_bytes = Limits().part_size_bytes(size_bytes)
         self._next = 1
 
-    async def put_part(self, number: int, data: Buffer) -> None:
+    async def put_part(self, number: int, data: Buffer) -> Part:
         if number != self._next:
             raise ValueError(f"parts come in order here: expected {self._next}, got {number}")
         self._next += 1
-        await self._writer.write(data)
+        return Part(number, await self._writer.write(data))
 
     def check_whole(self) -> None:
         """Raise where what was written is not the size that was announced."""

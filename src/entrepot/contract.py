@@ -34,6 +34,7 @@ from entrepot.models import (
     FileStat,
     Limits,
     PresignMethod,
+    Resume,
     WriteItem,
     WriteOptions,
 )
@@ -417,11 +418,33 @@ class BaseArtifactStore(StackComponent, ABC):
         return await batches.write_each(self, items)
 
     def open_parts(
-        self, path: StrPath, size_bytes: int, options: WriteOptions
+        self, path: StrPath, size_bytes: int, options: WriteOptions, *, resume: Resume | None = None
     ) -> AbstractAsyncContextManager[PartWriter]:
-        """One large file, written in parts; published by a clean exit, dropped without trace by an exception."""
+        """One large file, written in parts; published by a clean exit, dropped without trace by an exception.
+
+        resume: go on with what a writer left that was asked to `keep`; `held_parts` tells what need not be put again.
+        Its options are those of this call, but for what the service fixed when the upload began: on S3 metadata (with
+        the time) and content type. Where it is not opened, what was kept is as it was.
+        Requests: as the flavor tells, and to resume a listing of the parts.
+        Raises: UnsupportedOperation for `resume` without `Capabilities.continued_parts`; before any part is put
+        UploadGone where it was completed, dropped or forgotten, or is of another path, size or part size: then write
+        anew; UploadBusy where another process has it (files on disk only: a service does not tell).
+        """
+        if resume is not None:
+            raise UnsupportedOperation(
+                "this store cannot go on with a file that was written in part", operation="open_parts"
+            )
         mode: WriteMode = "x" if options.if_none_match else "w"
         return batches.parts_through_a_writer(lambda: self.open_writer(path, mode, options), size_bytes)
+
+    async def drop_parts(self, path: StrPath, token: str) -> None:
+        """Drop what a writer left that was asked to `keep`; what is gone already is no error. Idempotent.
+
+        token: its `resume_token`. Requests: 1, and where parts are objects of their own, those that remove them.
+        Raises: UnsupportedOperation without `Capabilities.continued_parts`; UploadGone for a token of another path;
+        UploadBusy.
+        """
+        raise UnsupportedOperation("this store keeps no file that was written in part", operation="drop_parts")
 
     async def remove_empty_directories(self, path: StrPath) -> None:
         """Remove a directory, with those below it, where none of them holds a file; what is not there is fine.

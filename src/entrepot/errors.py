@@ -60,6 +60,10 @@ class ContainerNotFound(NotFound):
     """The bucket or container itself does not exist."""
 
 
+class UploadGone(NotFound):
+    """What a large file was to be gone on with is no more, or is of another file, size or part size: begin anew."""
+
+
 class AlreadyExists(StoreError, FileExistsError):
     """Something is at this URI already."""
 
@@ -221,6 +225,12 @@ class SourceChanged(StoreError, OSError):
     """The source was written, or ended early, while it was being copied; nothing was published."""
 
     ERRNO = _errno.ESTALE
+
+
+class UploadBusy(StoreError, OSError):
+    """Another process is writing that large file, or has not ended yet; only one can go on with it."""
+
+    ERRNO = _errno.EBUSY
 
 
 class NoSpace(StoreError, OSError):

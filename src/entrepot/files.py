@@ -8,12 +8,12 @@ from __future__ import annotations
 import codecs
 import io
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from entrepot.errors import StoreClosed, UnsupportedOperation
-from entrepot.models import KIB, Buffer, FileStat
+from entrepot.models import KIB, Buffer, FileStat, Part
 
 
 class _AsyncFile(Protocol):
@@ -318,8 +318,15 @@ def check_text_options(encoding: str, errors: str, newline: str | None) -> None:
     codecs.lookup_error(errors)
 
 
+NO_PARTS: Final[Mapping[int, int]] = MappingProxyType({})
+
+
 class PartWriter(ABC):
-    """One large file being written in parts; made by a store's `open_parts`."""
+    """One large file being written in parts; made by a store's `open_parts`.
+
+    What was put is dropped where the context is left by an exception or a cancellation, unless `keep` was called:
+    then a writer that `open_parts(…, resume=…)` makes goes on with it, in this process or in another.
+    """
 
     part_size_bytes: int
     """Every part has this size, but for the last."""
@@ -330,9 +337,31 @@ class PartWriter(ABC):
     uploads_multipart: bool = False
     """True where the service keeps parts by number (so an interrupted upload must be aborted there)."""
 
+    resume_token: str | None = None
+    """Names what is being written, for `Resume`: ASCII text that an equal store in any process understands, known
+    before the first part is put; None where the store cannot go on with it. It is no secret: it says where and how
+    large, and whoever uses it needs the store's own credentials.
+    """
+
+    held_parts: Mapping[int, int] = NO_PARTS
+    """Parts that were put before, of a file that is gone on with: number → size in bytes. They need not be put."""
+
     @abstractmethod
-    async def put_part(self, number: int, data: Buffer) -> None:
-        """Write one part; number: 1-based. Safe to call concurrently unless `in_order`."""
+    async def put_part(self, number: int, data: Buffer) -> Part:
+        """Write one part; number: 1-based. Safe to call concurrently unless `in_order`.
+
+        Returns what is known of it: its size, and the checksums that were computed. For a `Resume`, write that down.
+        """
+
+    async def keep(self) -> None:
+        """From now on, whatever ends this writer, the end of the process too, leaves what was put to be gone on with.
+
+        But for errors that nothing can go on from: SourceChanged, ChecksumMismatch, and a condition of the write that
+        does not hold (AlreadyExists, PreconditionFailed). Call it once the token is written down: what is kept, and
+        nobody knows of, stays until the service or a later write drops it. Idempotent.
+        Requests: none. Raises: UnsupportedOperation where `resume_token` is None.
+        """
+        raise UnsupportedOperation("nothing can go on with a file that was written here in part", operation="keep")
 
     @abstractmethod
     def result(self) -> FileStat:

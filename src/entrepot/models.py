@@ -193,6 +193,19 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Resume:
+    """What a large file is gone on with by `open_parts`.
+
+    token: the `resume_token` of the writer that was left. parts: what its `put_part` returned, as far as it was
+    written down; fields that were not may be missing. A service is asked which parts it holds, and these tell the
+    checksums that it does not; of a file on disk they are all that is known.
+    """
+
+    token: str = field(repr=False)
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteFailure:
     """One key that a batched delete left in place, with the service's own code and message."""
 
@@ -237,6 +250,8 @@ class Capabilities:
     etags: `stat` and `scan` tell an etag of every file; without, a file that is replaced by one of its size may go
     unnoticed by a reader and by a copy.
     presign: `presign` gives URLs. versions: `list_versions` and `read_version`, of a container that keeps versions.
+    continued_parts: another process can go on with a large file (`open_parts(resume=…)`), where the writer's
+    `resume_token` is not None.
     links: `scan(path, links=True)` also tells of symbolic links and of special files; `resolve` and `disk` follow
     them, `copy_link` makes them.
     """
@@ -255,6 +270,7 @@ class Capabilities:
     etags: bool | None = True
     presign: bool = False
     versions: bool | None = False
+    continued_parts: bool = False
     links: bool = False
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,11 +14,13 @@ from entrepot.flavors.gcp.store import GcpArtifactStore
 from entrepot.testing.contract import ArtifactStoreContract
 from entrepot.testing.gcs import GcsServer
 from entrepot.testing.hooks import GcsHooks
+from entrepot.testing.resuming import ResumingRules
 from entrepot.testing.sharing import SharingRules
 from google_signin import SignIn
 
 
 class _OnFakeGcs(GcsHooks):
+    CLIENT: ClassVar[str] = "wire"
     checks_presigned = False  # the emulator does not look at signatures
     key_file: Path
 
@@ -31,7 +33,7 @@ class _OnFakeGcs(GcsHooks):
         self.secret_texts = [account["private_key"], account["private_key"].splitlines()[3], "canary-token"]
         self.key_file = tmp_path / "key.json"
         self.key_file.write_text(json.dumps(account))
-        async with GcpArtifactStore(path=gcs_uri, max_attempts=2, **gcs_options) as store:
+        async with GcpArtifactStore(path=gcs_uri, client=self.CLIENT, max_attempts=2, **gcs_options) as store:
             store.client.limits = replace(store.limits, list_page=20)
             yield store
 
@@ -42,6 +44,10 @@ class _OnFakeGcs(GcsHooks):
 class TestGcpOnFakeGcs(_OnFakeGcs, ArtifactStoreContract):
     many_files = 65  # some pages of 20: a thousand writes take the emulator a quarter of a minute
     foreign_names = ("a//b", "..", "./z", "//")
+
+
+class TestResumingOnFakeGcsBySdk(_OnFakeGcs, ResumingRules):
+    CLIENT = "sdk"
 
 
 class TestVersionsOnFakeGcs(_OnFakeGcs, SharingRules):

@@ -13,6 +13,7 @@ from entrepot.testing.contract import ArtifactStoreContract
 from entrepot.testing.hooks import S3Hooks
 from entrepot.testing.listing import ListingRules
 from entrepot.testing.moving import CopyingRules
+from entrepot.testing.resuming import ResumingRules
 from entrepot.testing.servers import Server
 from entrepot.testing.sharing import SharingRules
 from entrepot.testing.writing import WritingRules
@@ -20,6 +21,7 @@ from entrepot.testing.writing import WritingRules
 
 class _Hooks(S3Hooks):
     SERVER: ClassVar[str]
+    CLIENT: ClassVar[str] = "wire"
 
     @pytest.fixture
     async def store(self, request: pytest.FixtureRequest) -> AsyncIterator[S3ArtifactStore]:
@@ -27,7 +29,7 @@ class _Hooks(S3Hooks):
         uri: str = request.getfixturevalue(f"{self.SERVER}_uri")
         self.look_into(server, uri)
         # What a server answers with 500 for good must not take the time of six attempts.
-        async with S3ArtifactStore(path=uri, max_attempts=2, **server.s3_options) as store:
+        async with S3ArtifactStore(path=uri, client=self.CLIENT, max_attempts=2, **server.s3_options) as store:
             yield store
 
 
@@ -55,13 +57,23 @@ class TestS3OnPlainJuicefs(_OnS3):
     cancellation_points = 2  # the same server as above, where it is cancelled at more
 
 
-class TestS3OnMoto(_Hooks, ListingRules, WritingRules, CopyingRules, BulkRules, SharingRules):
+class TestResumingOnJuicefsBySdk(_Hooks, ResumingRules):
+    SERVER = "juicefs"
+    CLIENT = "sdk"
+
+
+class TestS3OnMoto(_Hooks, ListingRules, WritingRules, CopyingRules, BulkRules, ResumingRules, SharingRules):
     """What only moto keeps here: preconditions, the minimum size of a part, keys that are not paths. It is slow."""
 
     SERVER = "moto"
     many_files = 30
     foreign_names = ("a//b", "..", "./z", "//")
     checks_presigned = False  # signatures are not looked at
+
+
+class TestResumingOnMotoBySdk(_Hooks, ResumingRules):
+    SERVER = "moto"
+    CLIENT = "sdk"
 
 
 class TestVersionsOnMoto(_Hooks, SharingRules):

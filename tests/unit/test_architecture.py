@@ -20,6 +20,7 @@ RANKS = {
     "patterns": 1,
     "files": 2,
     "telemetry": 1,
+    "resuming": 2,
     "batches": 3,
     "contract": 4,
     "filesystem": 5,

@@ -19,6 +19,7 @@ OF_THE_ASYNC_FACE = {
     "read_part": "a port of the bulk copy",
     "write_batch": "a port of the bulk copy",
     "open_parts": "a port of the bulk copy",
+    "drop_parts": "a port of the bulk copy",
     "copies_natively_from": "a port of the bulk copy",
     "copy_batch": "a port of the bulk copy",
     "remove_empty_directories": "a port of the bulk copy",

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from entrepot.errors import AlreadyExists, NotFound, PreconditionFailed, SourceChanged
+from entrepot.errors import AlreadyExists, NotFound, PreconditionFailed, SourceChanged, UploadGone
 from entrepot.files import PartWriter
-from entrepot.models import Buffer, ByteRange, CopyItem, FileData, FileStat, ObjectStat, WriteOptions
+from entrepot.models import (
+    Buffer,
+    ByteRange,
+    CopyItem,
+    FileData,
+    FileStat,
+    ObjectStat,
+    Part,
+    Resume,
+    Upload,
+    WriteOptions,
+)
 from entrepot.objects.client import ObjectClient
 from entrepot.objects.listing import file_stat
 from entrepot.objects.trees import copy_object
 from entrepot.objects.uploads import OpenUpload
+from entrepot.resuming import UploadToken, is_final
+
+_log = logging.getLogger(__name__)
 
 
 def source_changed(operation: str, uri: str, how: str = "it was replaced") -> SourceChanged:
@@ -82,13 +98,23 @@ class ObjectParts(PartWriter):
         self._count = -(-size_bytes // self.part_size_bytes)
         self._published: ObjectStat | None = None
         self.in_order = upload.in_order
+        self.held_parts = {number: part.size_bytes for number, part in upload.parts.items()}
+        self.is_kept = False
+        opened = upload.upload
+        if opened is not None and upload.client.outlives_process(opened):
+            self.resume_token = UploadToken(uri, opened.upload_id, size_bytes, self.part_size_bytes).to_text()
 
-    async def put_part(self, number: int, data: Buffer) -> None:
+    async def put_part(self, number: int, data: Buffer) -> Part:
         expected = min(self.part_size_bytes, self._size_bytes - (number - 1) * self.part_size_bytes)
         if number < 1 or memoryview(data).nbytes != expected:
             raise ValueError(f"part {number} must have {max(0, expected):,} bytes")
-        if self._count:
-            await self._upload.put(number, data)
+        return await self._upload.put(number, data) if self._count else Part(number, 0)
+
+    async def keep(self) -> None:
+        """As `PartWriter.keep`; what an upload costs while it is kept is the service's to say."""
+        if self.resume_token is None:
+            await super().keep()
+        self.is_kept = True
 
     async def publish(self) -> None:
         """Complete the object. Raises SourceChanged where parts are missing."""
@@ -113,16 +139,70 @@ class ObjectParts(PartWriter):
 
 @asynccontextmanager
 async def open_parts(
-    client: ObjectClient, key: str, uri: str, size_bytes: int, options: WriteOptions
+    client: ObjectClient,
+    key: str,
+    uri: str,
+    size_bytes: int,
+    options: WriteOptions,
+    *,
+    resume: Resume | None = None,
 ) -> AsyncGenerator[PartWriter, None]:
-    """A multipart upload, completed by a clean exit and aborted by any other. Requests: 2, and 1 a part."""
+    """A multipart upload, completed by a clean exit, and aborted by any other unless it is kept.
+
+    Requests: 2, and 1 a part; to resume, a listing of the parts in place of the first.
+    """
     upload = OpenUpload(client, key, options, size_bytes)
-    if size_bytes:
+    if resume is not None:
+        await _go_on(upload, uri, size_bytes, resume)
+    elif size_bytes:
         await upload.create()
     parts = ObjectParts(upload, uri, size_bytes)
     try:
         yield parts
         await parts.publish()
-    except BaseException:
-        await upload.abort()
+    except BaseException as error:
+        if parts.is_kept and not is_final(error):
+            _log.debug("an unfinished upload of %s is kept, to be gone on with", uri)
+        else:
+            await upload.abort()
         raise
+
+
+async def _go_on(opened: OpenUpload, uri: str, size_bytes: int, resume: Resume) -> None:
+    """Have the upload that the token names. The service's list is the truth: of parts, and of their checksums."""
+    client = opened.client
+    token = UploadToken.parse(resume.token, operation="open_parts", uri=uri)
+    token.require_size(size_bytes, client.limits.part_size_bytes(size_bytes), operation="open_parts")
+    upload = Upload(opened.key, token.upload_id, opened.options, size_bytes)
+    _require_known(client, upload, "open_parts")
+    listed = await client.continue_upload(upload)
+    noted = {part.number: part for part in resume.parts}
+    held = (
+        _held(part, noted.get(part.number)) for part in listed if part.size_bytes == token.planned_bytes(part.number)
+    )
+    opened.go_on(upload, [part for part in held if part is not None])
+
+
+def _held(listed: Part, noted: Part | None) -> Part | None:
+    """The part as both tell it; None where what is held is not what was written down, and must be put again."""
+    if noted is None:
+        return listed
+    told = ((listed.size_bytes, noted.size_bytes), (listed.etag, noted.etag), (listed.crc32c, noted.crc32c))
+    if any(one != other for one, other in told if one not in (None, "") and other not in (None, "")):
+        return None
+    return replace(listed, md5=noted.md5, crc32c=noted.crc32c if listed.crc32c is None else listed.crc32c)
+
+
+async def drop_parts(client: ObjectClient, key: str, uri: str, token: str) -> None:
+    """Abort the upload that a token names. Requests: those of `abort_upload`."""
+    named = UploadToken.parse(token, operation="drop_parts", uri=uri)
+    upload = Upload(key, named.upload_id, size_bytes=named.size_bytes)
+    _require_known(client, upload, "drop_parts")
+    await client.abort_upload(upload)
+
+
+def _require_known(client: ObjectClient, upload: Upload, operation: str) -> None:
+    if not client.outlives_process(upload):
+        raise UploadGone(
+            "the token is of another service; write it anew", operation=operation, uri=client.uri(upload.key)
+        )

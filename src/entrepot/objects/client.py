@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Final
 
-from entrepot.errors import ConfigurationError, PreconditionFailed, UnsupportedOperation
+from entrepot.errors import (
+    ConfigurationError,
+    ContainerNotFound,
+    NotFound,
+    PreconditionFailed,
+    UnsupportedOperation,
+    UploadGone,
+)
 from entrepot.files import PartChecksum
 from entrepot.models import (
     NO_OPTIONS,
@@ -95,6 +102,8 @@ class ObjectClient(ABC):
     """As known now; the store replaces unknowns after probing."""
     own_metadata: ClassVar[frozenset[str]] = frozenset()
     """Names of user metadata that it writes for itself and never shows, so that no user may give them."""
+    uploads_are_parts: ClassVar[bool] = False
+    """Whether the service knows of an upload by its parts alone, so that one without parts is none."""
     directories_may_outlive_files: bool = False
     """Whether a directory may go on being listed once all its keys are deleted, as over a file system."""
     uploads_expire: bool = False
@@ -228,6 +237,27 @@ class ObjectClient(ABC):
     @abstractmethod
     async def list_uploads(self, prefix: str = "") -> list[Upload]:
         """Multipart uploads under way below a prefix; `initiated` where the service tells it."""
+
+    def outlives_process(self, upload: Upload) -> bool:
+        """Whether another process can go on with that upload, by its key and its id, which is no secret."""
+        return False
+
+    async def continue_upload(self, upload: Upload) -> list[Part]:
+        """The parts held, of whatever size, of an upload that another client may have begun. Requests: a listing.
+
+        Raises: UploadGone where the service has none of it: completed, aborted, dropped with time. So is one that has
+        no part yet, where the service knows of nothing but parts.
+        """
+        where = {"operation": "open_parts", "uri": self.uri(upload.key)}
+        try:
+            held = await self.list_parts(upload)
+        except ContainerNotFound:
+            raise
+        except NotFound as error:
+            raise UploadGone("the upload was completed, aborted or forgotten; write it anew", **where) from error
+        if not held and self.uploads_are_parts:
+            raise UploadGone("no part of the upload is there; write it anew", **where)
+        return held
 
     @abstractmethod
     async def create_container(self) -> None:

@@ -29,6 +29,7 @@ from entrepot.models import (
     FileData,
     FileStat,
     ObjectStat,
+    Resume,
     WriteItem,
     WriteOptions,
 )
@@ -348,20 +349,28 @@ class ObjectArtifactStore(ReadableObjectStore):
         return await batches.each(items, write)
 
     def open_parts(
-        self, path: StrPath, size_bytes: int, options: WriteOptions
+        self, path: StrPath, size_bytes: int, options: WriteOptions, *, resume: Resume | None = None
     ) -> AbstractAsyncContextManager[PartWriter]:
         relative, key = self._file(path, "open_parts")
-        if not self.capabilities.multipart:
-            return super().open_parts(path, size_bytes, options)
+        known = self.capabilities
+        if not known.multipart or (resume is not None and not known.continued_parts):
+            return super().open_parts(path, size_bytes, options, resume=resume)
 
         @asynccontextmanager
         async def parts() -> AsyncGenerator[PartWriter, None]:
             kept = await self._kept_of(options)
             await self._require_kept(kept, "open_parts", relative)
-            async with bulk.open_parts(self.client, key, self._uri(relative), size_bytes, kept) as writer:
+            uri = self._uri(relative)
+            async with bulk.open_parts(self.client, key, uri, size_bytes, kept, resume=resume) as writer:
                 yield writer
 
         return parts()
+
+    async def drop_parts(self, path: StrPath, token: str) -> None:
+        relative, key = self._file(path, "drop_parts")
+        if not self.capabilities.continued_parts:
+            await super().drop_parts(path, token)
+        await bulk.drop_parts(self.client, key, self._uri(relative), token)
 
     def copies_natively_from(self, source: object) -> bool:
         return isinstance(source, ObjectArtifactStore) and self.client.copies_from(source.client)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -90,9 +90,14 @@ class OpenUpload:
             raise StoreError("the upload is not open", operation="put_part", uri=self.client.uri(self.key))
         return self.upload
 
-    async def put(self, number: int, data: Buffer) -> None:
+    def go_on(self, upload: Upload, parts: Iterable[Part]) -> None:
+        """Have an upload that was begun before, and what is held of it, in place of a new one."""
+        self.upload, self.parts = upload, {part.number: part for part in parts}
+
+    async def put(self, number: int, data: Buffer) -> Part:
         """Upload one part; number: 1-based. Requests: 1."""
-        self.parts[number] = await self.client.put_part(self._opened(), number, data)
+        part = self.parts[number] = await self.client.put_part(self._opened(), number, data)
+        return part
 
     async def put_all(self, parts: Sequence[Buffer], first: int) -> None:
         """Upload several parts, numbered from `first`: at once, or one after another where they must be."""

@@ -90,6 +90,7 @@ _RULES = (
     "forking",
     "reading",
     "removing",
+    "resuming",
     "rules",
     "sharing",
     "uploads",

@@ -231,7 +231,7 @@ class CancellationContract(StoreRules):
     ) -> None:
         # The first run is whole; what a store has to find out about its service, it knows after it.
         whole = await self._cancelled_at(store, operation, form, None)
-        for at in _spread(whole, points):
+        for at in spread(whole, points):
             await self._cancelled_at(store, operation, form, at)
         await self.no_litter_stays()
         await store.write_bytes("afterwards", b"usable")
@@ -245,7 +245,7 @@ class CancellationContract(StoreRules):
         before = asyncio.all_tasks()
         suspensions = Suspensions(at)
         await suspensions.run(lambda: operation.run(store, place), form)
-        await _none_beyond(before, store)
+        await no_task_beyond(before, store)
         found = await self._settled_files(store, f"{place}/")
         if at is None:
             wanted = {**operation.before, **operation.after}
@@ -281,14 +281,14 @@ class CancellationContract(StoreRules):
                 await anyio.sleep(0.01)
 
 
-def _spread(count: int, points: int | None) -> Sequence[int]:
+def spread(count: int, points: int | None) -> Sequence[int]:
     """Up to `points` of the first `count` numbers, the first and the last among them."""
     if points is None or count <= points:
         return range(count)
     return sorted({round(at * (count - 1) / (points - 1)) for at in range(points)})
 
 
-async def _none_beyond(before: set[asyncio.Task[Any]], store: BaseArtifactStore) -> None:
+async def no_task_beyond(before: set[asyncio.Task[Any]], store: BaseArtifactStore) -> None:
     """Every task that was begun since has ended, or ends within seconds; those of a connection, with it."""
     deadline = time.monotonic() + _SETTLING_TIME_S
     if {task for task in asyncio.all_tasks() - before if not task.done()}:

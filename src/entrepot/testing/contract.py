@@ -40,6 +40,7 @@ from entrepot.testing.moving import CopyingRules, MovingRules
 from entrepot.testing.naming import NamingRules
 from entrepot.testing.reading import ReadingRules
 from entrepot.testing.removing import DirectoryRules, RemovingRules
+from entrepot.testing.resuming import ResumingRules
 from entrepot.testing.sharing import SharingRules
 from entrepot.testing.writing import WritingRules
 
@@ -56,6 +57,7 @@ class ArtifactStoreContract(
     NamingRules,
     LifecycleRules,
     BulkRules,
+    ResumingRules,
     SharingRules,
     PortDeclarationRules,
     CancellationContract,

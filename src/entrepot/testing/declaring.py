@@ -69,6 +69,7 @@ TOLD_BY_OTHER_RULES: Final = {
     "exclusive_copy": "the copy is made all the same, after a look",
     "multipart": "parts are taken all the same, one after another",
     "etags": "`test_without_etags_nothing_can_be_pinned`",
+    "continued_parts": "`test_where_nothing_can_be_gone_on_with_asking_for_it_is_refused`",
     "links": "`test_links_are_not_asked_for_where_there_are_none`",
 }
 """Capabilities whose absence changes how something is done, and refuses nothing."""

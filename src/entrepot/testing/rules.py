@@ -45,6 +45,8 @@ class StoreRules:
     """Uploads of one key do not disturb each other. If not, one is a Conflict where another write ended before it."""
     unkept_names: ClassVar[frozenset[str]] = frozenset()
     """Those of `names.ODD_NAMES` that the place refuses; writing them is a StoreError."""
+    continued_from_bytes: ClassVar[int] = len(LARGE)
+    """How large a file is at least that another process can go on with, where `Capabilities.continued_parts`."""
     folds_names: ClassVar[bool] = False
     """True where the place takes names that differ in case or in Unicode's normal form for one."""
     foreign_names: ClassVar[Sequence[str]] = ()

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from entrepot.errors import StoreError
-from entrepot.models import Buffer, Capabilities, CopyItem, FileData, FileStat, Limits, WriteItem, WriteOptions
+from entrepot.models import (
+    Buffer,
+    Capabilities,
+    CopyItem,
+    FileData,
+    FileStat,
+    Limits,
+    Part,
+    Resume,
+    WriteItem,
+    WriteOptions,
+)
 
 
 class PartDigest(Protocol):
@@ -26,7 +37,12 @@ class PartSink(Protocol):
     in_order: bool
     uploads_multipart: bool
 
-    async def put_part(self, number: int, data: Buffer, /) -> None: ...
+    @property
+    def resume_token(self) -> str | None: ...
+    @property
+    def held_parts(self) -> Mapping[int, int]: ...
+    async def put_part(self, number: int, data: Buffer, /) -> Part: ...
+    async def keep(self) -> None: ...
     def result(self) -> FileStat: ...
 
 
@@ -77,8 +93,9 @@ class Sink(Located, Protocol):
 
     async def write_batch(self, items: Sequence[WriteItem], /) -> list[FileStat | StoreError]: ...
     def open_parts(
-        self, path: Any, size_bytes: int, options: WriteOptions, /
+        self, path: Any, size_bytes: int, options: WriteOptions, /, *, resume: Resume | None = None
     ) -> AbstractAsyncContextManager[PartSink]: ...
+    async def drop_parts(self, path: Any, token: str, /) -> None: ...
     def copies_natively_from(self, source: object, /) -> bool: ...
     async def copy_batch(self, source: Any, items: Sequence[CopyItem], /) -> list[FileStat | StoreError]: ...
     @property

@@ -40,10 +40,14 @@ LIMITS: Final = Limits(
 )
 """Source: Microsoft Learn, "Scalability and performance targets for Blob Storage"; REST API Reference, "Blob Batch"."""
 
-AZURE_CAPABILITIES: Final = Capabilities(conditional_write=True, conditional_delete=True, presign=True, versions=True)
+AZURE_CAPABILITIES: Final = Capabilities(
+    conditional_write=True, conditional_delete=True, presign=True, versions=True, continued_parts=True
+)
 """What Azure documents: conditions on every write, delete and copy, markers, metadata."""
 
-OTHER_CAPABILITIES: Final = Capabilities(conditional_write=True, conditional_delete=True, presign=True)
+OTHER_CAPABILITIES: Final = Capabilities(
+    conditional_write=True, conditional_delete=True, presign=True, continued_parts=True
+)
 """A server that speaks the same protocol: its conditions are part of that; versions are not."""
 
 

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from entrepot.auth.entra import SignIn
 from entrepot.errors import ContainerNotFound, NotFound, PermissionDenied, StoreError, UnsupportedOperation
@@ -33,6 +33,7 @@ from entrepot.services.headers import etag_of, http_time
 _log = logging.getLogger(__name__)
 
 _REMEMBERED: Final = 10_000
+_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _BLOCK: Final = re.compile(r"([0-9a-f]{32})-(\d{5})", re.ASCII)
 
 
@@ -40,6 +41,7 @@ class AzureBlocks(AzureReading):
     """The upload group."""
 
     uploads_expire = True
+    uploads_are_parts: ClassVar[bool] = True
 
     def __init__(self, *place: Any, **rules: Any) -> None:
         super().__init__(*place, **rules)
@@ -161,6 +163,12 @@ class AzureBlocks(AzureReading):
             Part(number, size, block_id(upload.upload_id, number))
             for (_, number), size in sorted(held, key=lambda one: one[0][1])
         ]
+
+    def outlives_process(self, upload: Upload) -> bool:
+        """True: its id is what the names of its blocks begin with. Whole CRC32Cs need those of the parts written down:
+        the service keeps none of them.
+        """
+        return _ID.fullmatch(upload.upload_id) is not None
 
     async def _unfinished(self, key: str) -> list[tuple[tuple[str, int], int]]:
         """Blocks of entrepot's that are not committed, as ((upload id, number), size). Requests: 1."""

@@ -7,6 +7,7 @@ again up to three times where a body breaks off; it keeps nothing of what came b
 from __future__ import annotations
 
 import base64
+import io
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -231,8 +232,10 @@ class AzureSdkClient(AzureClient):
     # ---- blocks -----------------------------------------------------------------------------------
 
     async def _put_block(self, key: str, block_id: str, data: Buffer, md5: str) -> None:
+        # aiohttp warns of a body of bytes from 1 MiB on, as it would send it in one piece.
+        body = io.BytesIO(data)
         await self._blob(
-            "put_part", key, "stage_block", _decoded(block_id), bytes(data), length=len(data), validate_content=True
+            "put_part", key, "stage_block", _decoded(block_id), body, length=len(data), validate_content=True
         )
 
     async def _copy_block(self, key: str, block_id: str, source: CopySource, byte_range: ByteRange) -> None:

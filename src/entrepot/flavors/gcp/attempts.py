@@ -44,12 +44,15 @@ LIMITS: Final = Limits(
 Source: Cloud Storage, "Quotas and limits": objects of 5 TiB, batches of 100.
 """
 
-GOOGLE_CAPABILITIES: Final = Capabilities(conditional_write=True, conditional_delete=True, presign=True, versions=True)
+GOOGLE_CAPABILITIES: Final = Capabilities(
+    conditional_write=True, conditional_delete=True, presign=True, versions=True, continued_parts=True
+)
 """What Cloud Storage documents: conditions on writes, deletes, copies and compositions, markers, versions."""
 
 OTHER_CAPABILITIES: Final = Capabilities(
     exclusive_create=None, exclusive_copy=False, conditional_write=None, empty_directories=None,
     metadata=None, content_type=None, etags=None, presign=True, versions=True,
+    continued_parts=True,
 )  # fmt: skip
 """An emulator: what it keeps is asked for, and conditions on copies and on uploads in parts are not relied on."""
 

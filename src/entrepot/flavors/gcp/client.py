@@ -31,7 +31,7 @@ from entrepot.flavors.gcp.attempts import (
     with_write_id,
     without_write_id,
 )
-from entrepot.flavors.gcp.composed import COMPOSED, ComposedUploads, fits
+from entrepot.flavors.gcp.composed import COMPOSED, ComposedUploads, fits, is_composed
 from entrepot.flavors.gcp.copies import copied
 from entrepot.flavors.gcp.removals import Removals
 from entrepot.flavors.gcp.replies import (
@@ -89,6 +89,7 @@ class GcpClient(GcpAttempts):
     """
 
     own_metadata: ClassVar[frozenset[str]] = frozenset({WRITE_ID})
+    uploads_are_parts: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -307,6 +308,17 @@ class GcpClient(GcpAttempts):
 
     async def list_parts(self, upload: Upload) -> list[Part]:
         return await self._uploads_of(upload).parts(upload)
+
+    def outlives_process(self, upload: Upload) -> bool:
+        """True for compositions: all that is known of one is in the bucket. The address of a session is a secret that
+        whoever has it may write by, so that it is kept nowhere but in this client.
+        """
+        return is_composed(upload.upload_id)
+
+    async def continue_upload(self, upload: Upload) -> list[Part]:
+        held = await super().continue_upload(upload)
+        self._composed.adopt(upload)
+        return held
 
     async def list_uploads(self, prefix: str = "") -> list[Upload]:
         """As `ObjectClient.list_uploads`: compositions of any process, and the sessions of this client: the service

@@ -36,11 +36,18 @@ _AT_ONCE: Final = 32
 
 _LONGER_BYTES: Final = len(f"{TEMPORARY_PREFIX}{'0' * 16}//00000-{'0' * 8}")
 _ENDED_KEPT: Final = 1_000
+_UNKNOWN: Final = LIMITS.max_parts * 1_000_000
+_ID: Final = re.compile(rf"{re.escape(COMPOSED)}[0-9a-f]{{16}}", re.ASCII)
 _PART = re.compile(
     rf"(?P<directory>(?:.*/)?){re.escape(TEMPORARY_PREFIX)}(?P<id>[0-9a-f]{{16}})/(?P<name>.+)/"
     r"(?P<number>\d{5}|x)-(?P<write>[0-9a-f]{8})",
     re.DOTALL,
 )
+
+
+def is_composed(upload_id: str) -> bool:
+    """Whether that is the id of such an upload."""
+    return _ID.fullmatch(upload_id) is not None
 
 
 def fits(key: str) -> bool:
@@ -68,6 +75,10 @@ class ComposedUploads:
         """What the keys of its temporaries begin with."""
         directory, slash, name = upload.key.rpartition("/")
         return f"{directory}{slash}{TEMPORARY_PREFIX}{upload.upload_id.removeprefix(COMPOSED)}/{name}/"
+
+    def adopt(self, upload: Upload) -> None:
+        """Take over an upload that was begun before, by whomever: what lies beside its parts is not known."""
+        self._begun[upload.upload_id] = _UNKNOWN
 
     def _require_open(self, upload: Upload, operation: str) -> None:
         if upload.upload_id in self._ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -23,13 +24,25 @@ from entrepot.flavors.local.directories import Tree, split_key
 from entrepot.flavors.local.faults import failure, telling
 from entrepot.flavors.local.hops import Check, acquire, interruptible
 from entrepot.flavors.local.listing import Matches, Scan, list_names
+from entrepot.flavors.local.parts import LocalPartWriter, drop, reopen_draft
 from entrepot.flavors.local.records import fingerprint, record
-from entrepot.flavors.local.streams import LocalPartWriter, LocalReader, LocalWriter
+from entrepot.flavors.local.streams import LocalReader, LocalWriter
 from entrepot.flavors.local.walking import Walk
 from entrepot.flavors.local.writes import Appending, Draft, Durability, open_draft, plan_publication
-from entrepot.models import NO_OPTIONS, Buffer, Capabilities, CopyItem, FileData, FileStat, WriteItem, WriteOptions
+from entrepot.models import (
+    NO_OPTIONS,
+    Buffer,
+    Capabilities,
+    CopyItem,
+    FileData,
+    FileStat,
+    Resume,
+    WriteItem,
+    WriteOptions,
+)
 from entrepot.paths import StrPath, path_text
 from entrepot.patterns import GlobPattern
+from entrepot.resuming import UploadToken, is_final
 
 _CAPABILITIES: Final = Capabilities(
     append=True,
@@ -41,6 +54,7 @@ _CAPABILITIES: Final = Capabilities(
     conditional_write=False,
     metadata=False,
     content_type=False,
+    continued_parts=sys.platform != "win32",  # no open file can be given another name there
     links=True,
 )
 
@@ -378,26 +392,53 @@ class LocalArtifactStore(BaseArtifactStore):
         return await interruptible(lambda check: bulk.write_many(self._tree, self._key, self._swept, items, check))
 
     def open_parts(
-        self, path: StrPath, size_bytes: int, options: WriteOptions
+        self, path: StrPath, size_bytes: int, options: WriteOptions, *, resume: Resume | None = None
     ) -> AbstractAsyncContextManager[PartWriter]:
-        """One large file, its parts written in any order; published by a clean exit, dropped by an exception."""
-        return self._parts(path, size_bytes, options)
+        """One large file, its parts written in any order; published by a clean exit, dropped by an exception.
+
+        resume: what `Resume.parts` tells of is in it, and no other part. Its options are those of this call.
+        Raises: as `BaseArtifactStore.open_parts`; a restart of this machine is UploadGone too.
+        """
+        if resume is not None and not _CAPABILITIES.continued_parts:
+            return super().open_parts(path, size_bytes, options, resume=resume)
+        return self._parts(path, size_bytes, options, resume)
 
     @asynccontextmanager
-    async def _parts(self, path: StrPath, size_bytes: int, options: WriteOptions) -> AsyncGenerator[PartWriter, None]:
+    async def _parts(
+        self, path: StrPath, size_bytes: int, options: WriteOptions, resume: Resume | None
+    ) -> AsyncGenerator[PartWriter, None]:
         key, uri = self._located(path, "open_parts")
         with telling("open_parts", uri):
             # Written in parts, a file counts as bulk work.
-            make = partial(open_draft, self._tree, key, options, durability="none", size_bytes=size_bytes)
-            draft = await acquire(partial(make, sweeping=self._swept.first_time(split_key(key)[0])), Draft.discard)
+            if resume is None:
+                make = partial(open_draft, self._tree, key, options, durability="none", size_bytes=size_bytes)
+                make = partial(make, sweeping=self._swept.first_time(split_key(key)[0]))
+            else:
+                token = UploadToken.parse(resume.token, operation="open_parts", uri=uri)
+                token.require_size(size_bytes, self.limits.part_size_bytes(size_bytes), operation="open_parts")
+                make = partial(reopen_draft, self._tree, key, options, token)
+            draft = await acquire(make, Draft.discard)
+        draft.unkeep()
         try:
-            writer = LocalPartWriter(uri, size_bytes, draft, self.limits)
+            can_outlive = _CAPABILITIES.continued_parts
+            writer = LocalPartWriter(uri, size_bytes, draft, self.limits, can_outlive=can_outlive, resume=resume)
             yield writer
             await interruptible(writer.publish)
-        except BaseException:
+        except BaseException as error:
+            if is_final(error):
+                draft.unkeep()
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(draft.discard)
             raise
+
+    async def drop_parts(self, path: StrPath, token: str) -> None:
+        """As `BaseArtifactStore.drop_parts`. Cost: one hop."""
+        if not _CAPABILITIES.continued_parts:
+            await super().drop_parts(path, token)
+        key, uri = self._located(path, "drop_parts")
+        named = UploadToken.parse(token, operation="drop_parts", uri=uri)
+        with telling("drop_parts", uri):
+            await to_thread.run_sync(drop, self._tree, key, named)
 
     def copies_natively_from(self, source: object) -> bool:
         """True for another local store: the kernel copies, and the bytes never enter this process."""

@@ -13,13 +13,12 @@ from typing import Final, TypeVar
 import anyio
 from anyio import to_thread
 
-from entrepot.errors import SourceChanged, StoreClosed
-from entrepot.files import BinaryReader, BinaryWriter, PartWriter
+from entrepot.errors import StoreClosed
+from entrepot.files import BinaryReader, BinaryWriter
 from entrepot.flavors.local.faults import telling
 from entrepot.flavors.local.hops import Check, interruptible
-from entrepot.flavors.local.records import record
-from entrepot.flavors.local.writes import Draft, Temporary
-from entrepot.models import KIB, MIB, Buffer, FileStat, Limits
+from entrepot.flavors.local.writes import Draft
+from entrepot.models import KIB, MIB, Buffer
 
 T = TypeVar("T")
 
@@ -228,44 +227,3 @@ class LocalWriter(BinaryWriter):
     def tell(self) -> int:
         """How many bytes were written."""
         return self._size
-
-
-class LocalPartWriter(PartWriter):
-    """A large file, its parts written at their offsets in any order and from any number of tasks at once."""
-
-    def __init__(self, name: str, size_bytes: int, draft: Temporary, limits: Limits) -> None:
-        self.part_size_bytes = limits.part_size_bytes(size_bytes)
-        self._name, self._size_bytes, self._draft = name, size_bytes, draft
-        self._missing = set(range(1, -(-size_bytes // self.part_size_bytes) + 1))
-        self._result: FileStat | None = None
-
-    async def put_part(self, number: int, data: Buffer) -> None:
-        """Write one part; number: 1-based. Raises SourceChanged for a part that is not as long as planned."""
-        offset = (number - 1) * self.part_size_bytes
-        planned = min(self.part_size_bytes, self._size_bytes - offset)
-        if memoryview(data).nbytes != planned:
-            raise SourceChanged(
-                f"part {number} has {memoryview(data).nbytes:,} bytes where {max(planned, 0):,} were planned",
-                operation="put_part",
-                uri=self._name,
-            )
-        with telling("put_part", self._name):
-            await to_thread.run_sync(self._draft.write_at, data, offset)
-        self._missing.discard(number)
-
-    def publish(self, check: Check) -> None:
-        """Move the whole file into place; blocks. Raises SourceChanged where a part is missing."""
-        if self._missing:
-            raise SourceChanged(
-                f"{len(self._missing):,} parts were not written; nothing was published",
-                operation="open_parts",
-                uri=self._name,
-            )
-        with telling("open_parts", self._name):
-            self._result = record(self._name, self._draft.commit(check))
-
-    def result(self) -> FileStat:
-        """What is there now; only after a clean exit."""
-        if self._result is None:
-            raise StoreClosed("the file was not published", operation="result", uri=self._name)
-        return self._result

@@ -15,8 +15,9 @@ from entrepot.errors import StoreClosed, UnsupportedOperation
 from entrepot.flavors.local.directories import Directory, Tree, split_key, sync_descriptor
 from entrepot.flavors.local.faults import failure
 from entrepot.flavors.local.hops import Check
-from entrepot.flavors.local.temporaries import PERMISSIONS, create, sweep
+from entrepot.flavors.local.temporaries import KEPT, PERMISSIONS, create, sweep
 from entrepot.models import Buffer, WriteOptions
+from entrepot.paths import TEMPORARY_PREFIX
 
 Durability: TypeAlias = Literal["full", "batch", "none"]
 
@@ -188,7 +189,8 @@ class Temporary(Draft):
     """A file under way, under a hidden name in the directory that it will be published in.
 
     size_bytes: how long the file will be, where parts of it are written at offsets; else it is as long as what was
-    written. owns_directory: close the directory with the temporary.
+    written. owns_directory: close the directory with the temporary. left: the name and the locked descriptor of one
+    that was kept, of that size; it stays kept until `unkeep`.
     """
 
     def __init__(
@@ -198,12 +200,14 @@ class Temporary(Draft):
         *,
         size_bytes: int | None = None,
         owns_directory: bool = False,
+        left: tuple[str, int] | None = None,
     ) -> None:
         self._directory, self._publication, self._owns = directory, publication, owns_directory
-        self._name, self.descriptor = create(directory, publication.mode)
+        self._name, self.descriptor = create(directory, publication.mode) if left is None else left
         self.size_bytes = 0 if size_bytes is None else size_bytes
+        self._is_kept, self._syncs_parts = left is not None, False
         super().__init__()
-        if size_bytes:
+        if size_bytes and left is None:
             try:
                 os.truncate(self.descriptor, size_bytes)
             except BaseException:
@@ -212,6 +216,32 @@ class Temporary(Draft):
 
     def _write(self, data: Buffer) -> None:
         self.size_bytes += write_all(self.descriptor, data)
+
+    @property
+    def identity(self) -> str:
+        """What tells it from other temporaries of its directory: 16 hexadecimal digits."""
+        return self._name.removeprefix(TEMPORARY_PREFIX).removesuffix(KEPT)
+
+    def keep(self, *, syncs_parts: bool) -> None:
+        """From now on the file outlives this writer, and its process, unless it is published; harmless twice.
+
+        syncs_parts: what was written is on the device before this returns, and each further part before it is done.
+        """
+        self._enter()
+        try:
+            if not self._name.endswith(KEPT):
+                self._directory.replace(self._name, self._directory, self._name + KEPT)
+                self._name += KEPT
+            if syncs_parts and not self._syncs_parts:
+                sync_descriptor(self.descriptor)
+                self._syncs_parts = True
+            self._is_kept = True
+        finally:
+            self._leave()
+
+    def unkeep(self) -> None:
+        """Dropping it removes the file again."""
+        self._is_kept = False
 
     def write_at(self, data: Buffer, offset: int) -> None:
         """Write the bytes at their place; threads may do so side by side."""
@@ -222,10 +252,12 @@ class Temporary(Draft):
                 with self._lock:
                     os.lseek(self.descriptor, offset, os.SEEK_SET)
                     write_all(self.descriptor, rest)
-                return
-            while rest:
-                written = os.pwrite(self.descriptor, rest, offset)
-                rest, offset = rest[written:], offset + written
+            else:
+                while rest:
+                    written = os.pwrite(self.descriptor, rest, offset)
+                    rest, offset = rest[written:], offset + written
+            if self._syncs_parts:
+                sync_descriptor(self.descriptor)
         finally:
             self._leave()
 
@@ -239,13 +271,24 @@ class Temporary(Draft):
         if wanted.mtime_ns is not None:
             self._directory.set_time(self._name, self.descriptor, wanted.mtime_ns)
         if wanted.sync_file:
-            sync_descriptor(self.descriptor)
+            self._sync()
         check()
-        done = self._publish(status)
+        try:
+            done = self._publish(status)
+        except FileExistsError:
+            self.unkeep()  # nothing that goes on with it could publish it
+            raise
         if wanted.sync_directory:
             self._directory.sync()
         self._release_directory()
         return done
+
+    def _sync(self) -> None:
+        try:
+            sync_descriptor(self.descriptor)
+        except OSError:
+            self.unkeep()  # the system drops what it could not write: nobody knows which parts still are whole
+            raise
 
     def _publish(self, status: os.stat_result) -> os.stat_result:
         """Close, whose errors count (NFS tells of a full disk only then), and move into place."""
@@ -275,7 +318,7 @@ class Temporary(Draft):
         descriptor, self.descriptor = self.descriptor, -1
         try:
             # A forked child has our descriptor, but the file is its parent's.
-            if self._name and self._pid == os.getpid():
+            if self._name and self._pid == os.getpid() and not self._is_kept:
                 if sys.platform == "win32" and descriptor >= 0:  # no open file can be removed there
                     os.close(descriptor)
                     descriptor = -1

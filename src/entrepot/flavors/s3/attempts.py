@@ -27,12 +27,14 @@ from entrepot.models import (
 )
 from entrepot.services.client import ServiceClient
 
-AWS_CAPABILITIES = Capabilities(conditional_write=True, conditional_delete=True, presign=True, versions=True)
+AWS_CAPABILITIES = Capabilities(
+    conditional_write=True, conditional_delete=True, presign=True, versions=True, continued_parts=True
+)
 """What Amazon S3 documents: conditions on PUT, CompleteMultipartUpload, CopyObject and deletes; markers."""
 
 OTHER_CAPABILITIES = Capabilities(
     exclusive_create=None, exclusive_copy=False, conditional_write=None, empty_directories=None,
-    metadata=None, content_type=None, etags=None, presign=True, versions=None,
+    metadata=None, content_type=None, etags=None, presign=True, versions=None, continued_parts=True,
 )  # fmt: skip
 """A server that speaks S3: what it keeps is asked for; conditions on copies and deletes are not relied on at all."""
 

@@ -354,6 +354,10 @@ class S3Client(S3Attempts):
     async def list_parts(self, upload: Upload) -> list[Part]:
         return await self._all_pages(partial(self._list_parts, upload), upload.key)
 
+    def outlives_process(self, upload: Upload) -> bool:
+        """True: its id means something to the service only with the credentials of who may write there."""
+        return True
+
     async def list_uploads(self, prefix: str = "") -> list[Upload]:
         try:
             uploads = await self._all_pages(partial(self._list_uploads, prefix), prefix)
