@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from entrepot.testing.azure_server import AzuriteServer, azurite
 from entrepot.testing.gcs import GcsServer, fake_gcs
 from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
+from entrepot.testing.strict import StrictS3, strict_s3
 from google_signin import SignIn, sign_in
 
 
@@ -59,6 +60,13 @@ def juicefs_plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """moto: slow; keeps preconditions and the minimum size of a part."""
     with moto_s3(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def strict_server() -> Iterator[StrictS3]:
+    """Strict: refuses whatever Amazon S3 refuses."""
+    with strict_s3() as server:
         yield server
 
 
@@ -114,6 +122,11 @@ def moto_bucket(moto_server: Server) -> str:
 
 
 @pytest.fixture(scope="session")
+def strict_bucket(strict_server: StrictS3) -> str:
+    return strict_server.create_bucket()
+
+
+@pytest.fixture(scope="session")
 def azurite_container(azurite_server: AzuriteServer) -> str:
     return azurite_server.create_container()
 
@@ -158,6 +171,11 @@ def azurite_uri(azurite_container: str, unique_prefix: str) -> str:
 @pytest.fixture
 def moto_uri(moto_bucket: str, unique_prefix: str) -> str:
     return f"s3://{moto_bucket}/{unique_prefix}"
+
+
+@pytest.fixture
+def strict_uri(strict_bucket: str, unique_prefix: str) -> str:
+    return f"s3://{strict_bucket}/{unique_prefix}"
 
 
 @pytest.fixture
