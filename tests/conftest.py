@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from entrepot.testing.azure_server import AzuriteServer, azurite
 from entrepot.testing.gcs import GcsServer, fake_gcs
 from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
+from entrepot.testing.strict import StrictS3, strict_s3
 from google_signin import SignIn, sign_in
 
 
@@ -73,6 +74,13 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def strict_server() -> Iterator[StrictS3]:
+    """Strict: refuses whatever Amazon S3 refuses."""
+    with strict_s3() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteServer]:
     """Azurite: Microsoft's emulator of Azure Blob Storage."""
     with azurite(tmp_path_factory.mktemp("azurite")) as server:
@@ -124,6 +132,11 @@ def moto_bucket(moto_server: Server) -> str:
 
 
 @pytest.fixture(scope="session")
+def strict_bucket(strict_server: StrictS3) -> str:
+    return strict_server.create_bucket()
+
+
+@pytest.fixture(scope="session")
 def azurite_container(azurite_server: AzuriteServer) -> str:
     return azurite_server.create_container()
 
@@ -168,6 +181,11 @@ def azurite_uri(azurite_container: str, unique_prefix: str) -> str:
 @pytest.fixture
 def moto_uri(moto_bucket: str, unique_prefix: str) -> str:
     return f"s3://{moto_bucket}/{unique_prefix}"
+
+
+@pytest.fixture
+def strict_uri(strict_bucket: str, unique_prefix: str) -> str:
+    return f"s3://{strict_bucket}/{unique_prefix}"
 
 
 @pytest.fixture

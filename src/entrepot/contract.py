@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
+from datetime import datetime
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, TypeAlias, overload
 
@@ -445,6 +446,12 @@ class BaseArtifactStore(StackComponent, ABC):
         UploadBusy.
         """
         raise UnsupportedOperation("this store keeps no file that was written in part", operation="drop_parts")
+
+    async def drop_lost_parts(self, path: StrPath, since: datetime) -> None:
+        """Drop what a process left that was killed after the service began a large file, and before it knew its name.
+
+        That is: what was begun of this very file since then, and has no part. This default knows of nothing.
+        """
 
     async def remove_empty_directories(self, path: StrPath) -> None:
         """Remove a directory, with those below it, where none of them holds a file; what is not there is fine.

@@ -14,7 +14,7 @@ from entrepot.testing.hooks import S3Hooks
 from entrepot.testing.listing import ListingRules
 from entrepot.testing.moving import CopyingRules
 from entrepot.testing.resuming import ResumingRules
-from entrepot.testing.servers import Server
+from entrepot.testing.servers import S3Access, Server
 from entrepot.testing.sharing import SharingRules
 from entrepot.testing.writing import WritingRules
 
@@ -25,7 +25,7 @@ class _Hooks(S3Hooks):
 
     @pytest.fixture
     async def store(self, request: pytest.FixtureRequest) -> AsyncIterator[S3ArtifactStore]:
-        server: Server = request.getfixturevalue(f"{self.SERVER}_server")
+        server: S3Access = request.getfixturevalue(f"{self.SERVER}_server")
         uri: str = request.getfixturevalue(f"{self.SERVER}_uri")
         self.look_into(server, uri)
         # What a server answers with 500 for good must not take the time of six attempts.
@@ -74,6 +74,13 @@ class TestS3OnMoto(_Hooks, ListingRules, WritingRules, CopyingRules, BulkRules, 
 class TestResumingOnMotoBySdk(_Hooks, ResumingRules):
     SERVER = "moto"
     CLIENT = "sdk"
+
+
+class TestS3OnStrict(_OnS3):
+    """All that Amazon S3 checks of a request is checked here; all that it keeps is kept, but for versions."""
+
+    SERVER = "strict"
+    foreign_names = ("a//b", "..", "./z", "//")
 
 
 class TestVersionsOnMoto(_Hooks, SharingRules):

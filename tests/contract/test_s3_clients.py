@@ -18,7 +18,7 @@ from entrepot.http.retry import RetryPolicy
 from entrepot.models import ByteRange
 from entrepot.objects.client import ObjectClient
 from entrepot.testing.clients import ObjectClientContract
-from entrepot.testing.servers import Server
+from entrepot.testing.servers import S3Access, Server
 
 
 class _OnS3(ObjectClientContract):
@@ -33,13 +33,13 @@ class _OnS3(ObjectClientContract):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def server(cls, request: pytest.FixtureRequest) -> Server:
-        found: Server = request.getfixturevalue(f"{cls.SERVER}_server")
+    def server(cls, request: pytest.FixtureRequest) -> S3Access:
+        found: S3Access = request.getfixturevalue(f"{cls.SERVER}_server")
         return found
 
     @pytest.fixture(scope="class")
     @classmethod
-    async def client(cls, server: Server, request: pytest.FixtureRequest) -> AsyncIterator[S3Client]:
+    async def client(cls, server: S3Access, request: pytest.FixtureRequest) -> AsyncIterator[S3Client]:
         cls.secret_texts = (server.secret,)
         client = cls.make(server, request.getfixturevalue(f"{cls.SERVER}_bucket"))
         yield client
@@ -47,13 +47,13 @@ class _OnS3(ObjectClientContract):
 
     @pytest.fixture(scope="class")
     @classmethod
-    async def client_of_nothing(cls, server: Server) -> AsyncIterator[S3Client]:
+    async def client_of_nothing(cls, server: S3Access) -> AsyncIterator[S3Client]:
         client = cls.make(server, "no-such-bucket-here")
         yield client
         await client.close()
 
     @classmethod
-    def make(cls, server: Server, bucket: str) -> S3Client:
+    def make(cls, server: S3Access, bucket: str) -> S3Client:
         config = S3Config(path=f"s3://{bucket}", client=cls.KIND, **server.s3_options)
         # What a server answers with 500 for good must not take the time of six attempts.
         return make_client(config, policy=RetryPolicy(max_attempts=2, base_s=0.01))
@@ -162,6 +162,25 @@ class TestWireOnMoto(_OnMoto):
 
 
 class TestSdkOnMoto(_OnMoto):
+    KIND = "sdk"
+
+
+class _OnStrict(_OnS3):
+    SERVER = "strict"
+
+    async def test_a_part_below_the_minimum_is_refused_at_the_end(self, client: ObjectClient, prefix: str) -> None:
+        upload = await client.create_upload(prefix + "one")
+        parts = [await client.put_part(upload, number, b"small") for number in (1, 2)]
+        with pytest.raises(ServiceError, match="EntityTooSmall"):
+            await client.complete_upload(upload, parts)
+        await client.abort_upload(upload)
+
+
+class TestWireOnStrict(_OnStrict):
+    KIND = "wire"
+
+
+class TestSdkOnStrict(_OnStrict):
     KIND = "sdk"
 
 

@@ -90,10 +90,20 @@ FAULTS: dict[str, Trouble] = {
 
 def chosen() -> Iterator[Any]:
     """Every fault once, on pair after pair; the whole matrix, five seeds each, is for the night."""
-    for number, (name, pair) in enumerate(zip(FAULTS, itertools.cycle(PAIRS), strict=False)):
+    pairs = itertools.cycle(PAIRS)
+    for number, name in enumerate(FAULTS):
+        pair = next(pair for pair in pairs if can_strike(name, pair))
         yield pytest.param(pair, name, number, id=f"{'-'.join(pair)}-{name}")
     for pair, name, seed in itertools.product(PAIRS, FAULTS, range(100, 105)):
-        yield pytest.param(pair, name, seed, id=f"{'-'.join(pair)}-{name}-{seed}", marks=pytest.mark.nightly)
+        if can_strike(name, pair):
+            yield pytest.param(pair, name, seed, id=f"{'-'.join(pair)}-{name}-{seed}", marks=pytest.mark.nightly)
+
+
+def can_strike(name: str, pair: tuple[str, str]) -> bool:
+    """Whether there is anything to strike: the replies to writes have no body that could be late, or of another
+    range; those are faults of reads, of which a disk needs none.
+    """
+    return pair[0] != "local" or name not in ("drip", "wrong range", "no length")
 
 
 @pytest.fixture(autouse=True)
@@ -217,9 +227,4 @@ async def test_a_copy_through_trouble_is_equal_or_says_what_is_not(
         assert set(expected) - set(found) <= named, report.failed
         wrong = {path for path in found if found[path] != expected[path]}
         assert wrong <= named | doubted, f"{wrong}: wrong bytes, and nobody says so"
-    assert proxy.hits[type(fault).__name__] >= 1 or name in _MAY_NOT_APPLY(pair), f"{name} never happened"
-
-
-def _MAY_NOT_APPLY(pair: tuple[str, str]) -> set[str]:  # noqa: N802
-    """Faults of ranged reads have nothing to strike where the source is a disk."""
-    return {"wrong range"} if pair[0] == "local" else set()
+    assert proxy.hits[type(fault).__name__] >= 1, f"{name} never happened"

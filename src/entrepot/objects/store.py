@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar
 
@@ -40,6 +41,7 @@ from entrepot.objects.probes import keeps_marker
 from entrepot.objects.reading import ReadableObjectStore
 from entrepot.objects.streams import ObjectWriter
 from entrepot.objects.trees import copy_object, delete_keys, move_tree, remove_markers, remove_tree
+from entrepot.objects.uploads import drop_lost_uploads
 from entrepot.objects.waves import wave
 from entrepot.paths import StrPath
 
@@ -371,6 +373,10 @@ class ObjectArtifactStore(ReadableObjectStore):
         if not self.capabilities.continued_parts:
             await super().drop_parts(path, token)
         await bulk.drop_parts(self.client, key, self._uri(relative), token)
+
+    async def drop_lost_parts(self, path: StrPath, since: datetime) -> None:
+        """As the contract's. Requests: 1, and 2 for each that is found."""
+        await drop_lost_uploads(self.client, self._file(path, "drop_lost_parts")[1], since=since)
 
     def copies_natively_from(self, source: object) -> bool:
         return isinstance(source, ObjectArtifactStore) and self.client.copies_from(source.client)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
 import anyio
 
-from entrepot.errors import PreconditionFailed, StoreError, UnsupportedOperation
+from entrepot.errors import NotFound, PreconditionFailed, StoreError, UnsupportedOperation
 from entrepot.models import MIB, NO_OPTIONS, Buffer, ByteRange, ObjectStat, Part, Upload, WriteOptions
 from entrepot.objects.client import ObjectClient
 from entrepot.objects.waves import wave
@@ -129,6 +130,27 @@ class OpenUpload:
         if scope.cancelled_caught:
             _warn_left_behind(self.client, upload, "no answer in time")
         self.upload = None
+
+
+_CLOCKS_APART: Final = timedelta(minutes=1)
+
+
+async def drop_lost_uploads(client: ObjectClient, key: str, *, since: datetime, known: Collection[str] = ()) -> None:
+    """Abort uploads of this key that nobody can name: begun since then, without any part, and none of those known.
+
+    An upload whose creation was answered to nobody stays for ever otherwise, and is billed once parts are put to it by
+    mistake. Another writer's of the same key, begun in this very moment, would begin anew.
+    Requests: 1, and 2 for each of them. Raises: what listing raises.
+    """
+    for upload in await client.list_uploads(key):
+        begun = upload.initiated
+        if upload.key != key or upload.upload_id in known or begun is None or begun < since - _CLOCKS_APART:
+            continue
+        try:
+            if not await client.list_parts(upload):
+                await client.abort_upload(upload)
+        except NotFound:
+            continue  # its writer has ended it
 
 
 async def _abort(client: ObjectClient, upload: Upload) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from entrepot.testing.raw_azure import RawAzure
     from entrepot.testing.raw_gcs import RawGcs
     from entrepot.testing.raw_s3 import RawS3
-    from entrepot.testing.servers import Server
+    from entrepot.testing.servers import S3Access
 
 
 class RawContainer(Protocol):
@@ -71,10 +71,10 @@ class ServiceHooks(StoreRules):
 class S3Hooks(ServiceHooks):
     """Looks into a bucket of an S3 server. The `store` fixture calls `look_into` first."""
 
-    server: Server
+    server: S3Access
     raw: RawS3
 
-    def look_into(self, server: Server, uri: str) -> None:
+    def look_into(self, server: S3Access, uri: str) -> None:
         """Remember where the store under test keeps its objects. uri: its root."""
         self.watch(server.bucket(split_uri(uri)[1]), uri)
         self.server, self.secret_texts = server, [server.secret]

@@ -74,7 +74,7 @@ class LoopbackServer(ABC):
             raise RuntimeError(f"{type(self).__name__} failed while it served") from failure
 
     def __enter__(self) -> Self:
-        return self.start()
+        return self if self._thread is not None else self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

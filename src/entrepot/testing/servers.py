@@ -25,12 +25,17 @@ _REGION: Final = "us-east-1"
 
 
 @dataclass(kw_only=True)
-class Server(RunningServer):
-    """A running S3 server. `key` and `secret` are this server's own and worth nothing elsewhere."""
+class S3Access:
+    """How to speak to an S3 server. `key` and `secret` are that server's own and worth nothing elsewhere."""
 
+    endpoint_url: str
     key: str
     secret: str = field(repr=False)
     region: str = _REGION
+
+    def at(self, endpoint_url: str) -> S3Access:
+        """The same server at another address, such as that of a proxy before it."""
+        return S3Access(endpoint_url=endpoint_url, key=self.key, secret=self.secret, region=self.region)
 
     @property
     def s3_options(self) -> dict[str, str]:
@@ -46,6 +51,11 @@ class Server(RunningServer):
         name = name or f"b-{secrets.token_hex(6)}"
         self.bucket(name).create()
         return name
+
+
+@dataclass(kw_only=True)
+class Server(S3Access, RunningServer):
+    """A running S3 server."""
 
 
 def rclone_s3(directory: Path) -> Server:

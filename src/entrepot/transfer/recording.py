@@ -87,7 +87,13 @@ class Recorder:
                         await sink.drop_parts(upload.target, upload.token)
             return
         journal = await self._open()
-        self._left = {upload.target: upload for upload in await journal.uploads()}
+        for upload in await journal.uploads():
+            if upload.token:
+                self._left[upload.target] = upload
+            else:  # whether it was begun is not known, nor by which name
+                if details.summary.created is not None:
+                    await sink.drop_lost_parts(upload.target, details.summary.created)
+                journal.drop(upload.write_id)
 
     async def _open(self) -> Journal:
         async with self._opening:

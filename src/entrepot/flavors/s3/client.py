@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 
 from entrepot.errors import (
@@ -43,6 +44,7 @@ from entrepot.models import (
     WriteOptions,
 )
 from entrepot.objects.client import CHANGED, NO_ETAGS, ObjectClient
+from entrepot.objects.uploads import drop_lost_uploads
 from entrepot.services.checksums import md5_aside
 from entrepot.services.client import Unsure, flat
 from entrepot.services.download import Download
@@ -244,7 +246,20 @@ class S3Client(S3Attempts):
         self, key: str, options: WriteOptions = NO_OPTIONS, size_bytes: int | None = None
     ) -> Upload:
         self._check_write(key, options)
-        return Upload(key, await self._retried(lambda: self._create_upload(key, options)), options)
+        unsure, since = Unsure(), datetime.now(UTC)
+        known: tuple[str, ...] = ()
+        try:
+            known = (await self._retried(lambda: unsure.watch(self._create_upload(key, options))),)
+        finally:
+            if unsure.lost:  # an attempt whose reply was lost may have begun one more
+                await self._drop_lost(key, since, known)
+        return Upload(key, known[0], options)
+
+    async def _drop_lost(self, key: str, since: datetime, known: tuple[str, ...]) -> None:
+        try:
+            await drop_lost_uploads(self, key, since=since, known=known)
+        except StoreError as error:
+            _log.warning("an upload may have been begun at %s, and its id was lost: %s", self.uri(key), error)
 
     async def put_part(self, upload: Upload, number: int, data: Buffer) -> Part:
         data = flat(data)
