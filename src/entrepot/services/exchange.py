@@ -20,6 +20,8 @@ Take: TypeAlias = Callable[[Response], Awaitable[T]]
 
 HeaderList: TypeAlias = tuple[tuple[str, str], ...]
 
+_ERROR: Final = b"<Error"
+
 ERROR_MAX_BYTES: Final = 64 * KIB
 """More than any service writes to say why it refuses."""
 
@@ -153,8 +155,12 @@ class Exchange(ServiceClient):
 
 
 async def take_headers(response: Response) -> Mapping[str, str]:
-    """The head of a reply; its body, mostly empty, is read and dropped: unread it would cost the connection."""
-    await response.read(ERROR_MAX_BYTES)
+    """The head of a reply; its body, mostly empty, is read: unread it would cost the connection.
+
+    Raises: Unreadable for a success with an error in it, which is none.
+    """
+    if _ERROR in await response.read(ERROR_MAX_BYTES):
+        raise Unreadable("an error inside of a success")
     return response.headers
 
 
