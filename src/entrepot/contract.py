@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, nullcontext
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, TypeAlias, overload
 
@@ -38,6 +38,7 @@ from entrepot.models import (
     WriteOptions,
 )
 from entrepot.paths import StrPath, path_text, scheme_of
+from entrepot.rates import Rate
 
 ReadTextMode: TypeAlias = Literal["r", "rt", "tr"]
 WriteTextMode: TypeAlias = Literal["w", "wt", "tw", "x", "xt", "tx", "a", "at", "ta"]
@@ -405,6 +406,13 @@ class BaseArtifactStore(StackComponent, ABC):
         """One large file, written in parts; published by a clean exit, dropped without trace by an exception."""
         mode: WriteMode = "x" if options.if_none_match else "w"
         return batches.parts_through_a_writer(lambda: self.open_writer(path, mode, options), size_bytes)
+
+    def paced(self, *, concurrency: int | None = None, rate: Rate | None = None) -> AbstractContextManager[None]:
+        """For the length of a `with`: so many requests in flight, in place of an adaptive number, and no more a second.
+
+        A store that makes no requests of its own, as on a disk, has nothing to bound.
+        """
+        return nullcontext()
 
     async def remove_empty_directories(self, path: StrPath) -> None:
         """Remove a directory, with those below it, where none of them holds a file; what is not there is fine.

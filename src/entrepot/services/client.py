@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
 
@@ -22,9 +23,11 @@ from entrepot.errors import (
     StoreError,
     UnsupportedOperation,
 )
+from entrepot.http.pace import Pace
 from entrepot.http.retry import RetryPolicy, retrying
 from entrepot.models import Buffer, ByteRange, Capabilities, Limits, ListPage, ObjectData, ObjectStat, WriteOptions
 from entrepot.objects.client import ObjectClient, changed
+from entrepot.rates import Rate
 from entrepot.services.download import Download
 from entrepot.services.faults import RangeOutside
 
@@ -37,6 +40,7 @@ class ServiceClient(ObjectClient):
     """One container of a service. Methods with an underscore that are abstract make one attempt each.
 
     account: what names service and credentials; clients with equal ones can copy from each other.
+    pace: how fast it asks; one of its own by default.
     """
 
     SCHEME: str
@@ -49,15 +53,20 @@ class ServiceClient(ObjectClient):
         limits: Limits,
         capabilities: Capabilities,
         policy: RetryPolicy,
+        pace: Pace | None = None,
     ) -> None:
         self.container = container
         self.limits = limits
         self.capabilities = capabilities
         self._account = account
         self._policy = policy
+        self.pace = pace or Pace(clock=policy.clock, sleep=policy.sleep)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri('')!r})"
+
+    def paced(self, *, concurrency: int | None = None, rate: Rate | None = None) -> AbstractContextManager[None]:
+        return self.pace.asked(concurrency=concurrency, rate=rate)
 
     def uri(self, key: str) -> str:
         root = f"{self.SCHEME}://{self.container}"
@@ -87,7 +96,7 @@ class ServiceClient(ObjectClient):
     # ---- retries ----------------------------------------------------------------------------------
 
     async def _retried(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        return await retrying(self._policy, lambda _number: attempt())
+        return await retrying(self._policy, lambda _number: attempt(), self.pace)
 
     async def _all_pages(self, fetch: Callable[[M | None], Awaitable[tuple[list[T], M | None]]], key: str) -> list[T]:
         """The rows of every page. Raises: BadResponse where a marker comes again, as that listing would never end."""
