@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import anyio
+
 BURST_S: Final = 0.1
 """What was not used for so long may be taken at once; so any longer stretch of time is as even as the rate."""
 
@@ -19,11 +21,16 @@ class Rate:
     """
 
     def __init__(
-        self, per_second: float, *, burst_s: float = BURST_S, clock: Callable[[], float] = time.monotonic
+        self,
+        per_second: float,
+        *,
+        burst_s: float = BURST_S,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
     ) -> None:
         self.per_second = per_second
         self._burst_s = max(burst_s, 1 / per_second)
-        self._clock = clock
+        self._clock, self._sleep = clock, sleep
         self._lock = threading.Lock()
         self._paid_until_s = clock() - self._burst_s
 
@@ -39,12 +46,12 @@ class Rate:
         with self._lock:
             self._paid_until_s -= units / self.per_second
 
-    async def take(self, units: float, sleep: Callable[[float], Awaitable[object]]) -> None:
+    async def take(self, units: float) -> None:
         """Book, and wait for it."""
         wait_s = self.book(units)
         if wait_s > 0:
             try:
-                await sleep(wait_s)
+                await self._sleep(wait_s)
             except BaseException:
                 self.give_back(units)
                 raise

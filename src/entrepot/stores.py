@@ -162,8 +162,10 @@ async def copy(
     into: Address | None = None,
     recursive: bool = True,
     overwrite: bool = True,
-    concurrency: int = 32,
+    concurrency: int | None = None,
     memory_bytes: int = 128 * MIB,
+    bandwidth_bytes_s: int | None = None,
+    requests_per_second: float | None = None,
     dry_run: bool = False,
     verify: bool = True,
     durability: Durability | None = "none",
@@ -182,8 +184,10 @@ async def copy(
     names; several sources need it, and so does a file whose target has no name of its own (a bucket).
     Targets are overwritten, without a request to look; overwrite=False leaves those that exist and counts them.
 
-    recursive: False refuses a directory. concurrency: requests in flight. memory_bytes: bound of the content held at
-    once. dry_run: plan and report, change nothing. verify: compare checksums where there are some; sizes always are.
+    recursive: False refuses a directory. concurrency: requests in flight; None is as many as a service takes without
+    asking for fewer. memory_bytes: bound of the content held at once. bandwidth_bytes_s: of content, counted once
+    though it is read and written. requests_per_second: of all kinds, at both ends together.
+    dry_run: plan and report, change nothing. verify: compare checksums where there are some; sizes always are.
     durability: of what is written to a disk: `none` is safe against a killed process, `batch` and `full` against a
     power cut as well; None is the store's own. links: what becomes of symbolic links in a local
     source: `skip` counts them, `follow` copies what they lead to, `preserve` makes the same links (local targets only).
@@ -204,6 +208,8 @@ async def copy(
         overwrite=overwrite,
         concurrency=concurrency,
         memory_bytes=memory_bytes,
+        bandwidth_bytes_s=bandwidth_bytes_s,
+        requests_per_second=requests_per_second,
         dry_run=dry_run,
         verify=verify,
         durability=durability,

@@ -522,7 +522,7 @@ async def test_requests_of_all_kinds_together_keep_the_rate(world: World) -> Non
 
 async def test_a_rate_that_both_ends_of_a_copy_share_counts_once_for_a_request(world: World) -> None:
     pace, policy = world.pace(), world.policy()
-    rate = Rate(10, clock=world.time.clock)
+    rate = Rate(10, clock=world.time.clock, sleep=world.time.sleep)
     with pace.asked(rate=rate), pace.asked(rate=rate):
         for _ in range(11):
             await retrying(policy, Failures(0), pace)

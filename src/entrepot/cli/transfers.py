@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Final, cast
 
@@ -12,14 +12,15 @@ import typer
 
 from entrepot.cli.failures import DONE, FAILED, WRONG_USE, WrongUse, failure_of
 from entrepot.cli.files import DryRun, stream_out
-from entrepot.cli.options import chosen, parsed_bytes, parsed_count
+from entrepot.cli.options import chosen, parsed_bytes, parsed_count, parsed_number
 from entrepot.cli.renames import renamed
 from entrepot.cli.render import read_standard_input, standard_input_is_terminal
 from entrepot.cli.session import STREAM, Place, Session, joined
 from entrepot.cli.summary import combined, summary_line
 from entrepot.errors import IsADirectory, StoreError
-from entrepot.models import MIB, WriteOptions
+from entrepot.models import KIB, MIB, WriteOptions
 from entrepot.paths import scheme_of
+from entrepot.rates import Rate
 from entrepot.stores import landing_name
 from entrepot.transfer.engine import copy_between
 from entrepot.transfer.events import Event, Failed, StepPlanned, Stopped
@@ -52,13 +53,34 @@ class Effort:
     concurrency: Annotated[
         str | None,
         typer.Option(
-            "--concurrency", metavar="N", help="Requests in flight (32 by default).", rich_help_panel=TRANSFER_PANEL
+            "--concurrency",
+            metavar="N",
+            help="Requests in flight, in place of as many as the service takes.",
+            rich_help_panel=TRANSFER_PANEL,
         ),
     ] = None
     memory: Annotated[
         str | None,
         typer.Option(
             "--memory", metavar="SIZE", help="Content held at once (128MiB by default).", rich_help_panel=TRANSFER_PANEL
+        ),
+    ] = None
+    bandwidth: Annotated[
+        str | None,
+        typer.Option(
+            "--bandwidth",
+            metavar="SIZE",
+            help="Content moved a second at most, such as 10M.",
+            rich_help_panel=TRANSFER_PANEL,
+        ),
+    ] = None
+    requests_per_second: Annotated[
+        str | None,
+        typer.Option(
+            "--requests-per-second",
+            metavar="N",
+            help="Requests a second at most, to both ends together.",
+            rich_help_panel=TRANSFER_PANEL,
         ),
     ] = None
 
@@ -68,10 +90,15 @@ class Effort:
         memory = parsed_bytes("--memory", self.memory)
         if memory is not None and memory < MIB:
             raise WrongUse(f"--memory {self.memory}: give at least 1MiB")
+        bandwidth = parsed_bytes("--bandwidth", self.bandwidth)
+        if bandwidth is not None and bandwidth < KIB:
+            raise WrongUse(f"--bandwidth {self.bandwidth}: give at least 1KiB")
         return replace(
             options,
             concurrency=concurrency or options.concurrency,
             memory_bytes=memory or options.memory_bytes,
+            bandwidth_bytes_s=bandwidth,
+            requests_per_second=parsed_number("--requests-per-second", self.requests_per_second),
         )
 
 
@@ -342,7 +369,9 @@ async def _stream(
     if sources[0] != STREAM:
         if options.dry_run:
             raise WrongUse("--dry-run: writing to standard output changes nothing; leave it out")
-        await stream_out(session, await session.place(sources[0]))
+        place = await session.place(sources[0])
+        with _paced(place, options):
+            await stream_out(session, place, _flow(options))
         return DONE
     place = await session.place(target)
     if not place.path or (place.store.is_local and await place.store.isdir(place.path)):
@@ -353,7 +382,8 @@ async def _stream(
     if standard_input_is_terminal():
         session.output.note(f"cp: reading from the terminal until Ctrl-D, into {target}")
     began = time.monotonic()
-    size_bytes = await _store_standard_input(place, options)
+    with _paced(place, options):
+        size_bytes = await _store_standard_input(place, options)
     report = CopyReport(files=1, bytes=size_bytes, unverified_files=0, seconds=time.monotonic() - began)
     total = combined([report])
     if session.output.as_json:
@@ -365,11 +395,23 @@ async def _stream(
 
 async def _store_standard_input(place: Place, options: CopyOptions) -> int:
     """Stream it into one file, which is published only when the input has ended; returns its size."""
-    size_bytes = 0
+    size_bytes, flow = 0, _flow(options)
     durability = options.durability
     async with place.store.open(
         place.path, "wb" if options.overwrite else "xb", options=WriteOptions(durability=durability)
     ) as file:
         while chunk := await read_standard_input(_CHUNK_BYTES):
+            if flow is not None:
+                await flow.take(len(chunk))
             size_bytes += await file.write(chunk)
     return size_bytes
+
+
+def _paced(place: Place, options: CopyOptions) -> AbstractContextManager[None]:
+    per_second = options.requests_per_second
+    rate = Rate(per_second) if per_second is not None else None
+    return place.store.paced(concurrency=options.concurrency, rate=rate)
+
+
+def _flow(options: CopyOptions) -> Rate | None:
+    return Rate(options.bandwidth_bytes_s) if options.bandwidth_bytes_s is not None else None

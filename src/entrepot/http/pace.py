@@ -309,7 +309,8 @@ class Pace:
 
     def _fresh(self) -> _Counts:
         requests = RequestLimit(self._concurrency, self._clock, self._descriptors)
-        rate = Rate(self._per_second, clock=self._clock) if self._per_second is not None else None
+        per_second = self._per_second
+        rate = Rate(per_second, clock=self._clock, sleep=self._sleep) if per_second is not None else None
         return _Counts(requests, RetryBudget(), rate)
 
     def begin_anew(self) -> None:
@@ -356,7 +357,7 @@ class Pace:
             fare = "paid" if counts.retries.try_pay(cost) else await counts.retries.pay(cost)
         try:
             for rate in counts.rates:
-                await rate.take(1, self._sleep)
+                await rate.take(1)
             place: Place = "plain" if counts.requests.try_enter() else await counts.requests.enter()
         except BaseException:
             if fare is not None:

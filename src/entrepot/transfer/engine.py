@@ -26,9 +26,19 @@ from entrepot.errors import (
 )
 from entrepot.models import FileStat
 from entrepot.paths import printable
+from entrepot.rates import Rate
 from entrepot.transfer import whole
 from entrepot.transfer.budget import Gate, Share, process_budget
-from entrepot.transfer.ends import existing_files, join, real_path, require_kind, require_possible, rules_of, scan_of
+from entrepot.transfer.ends import (
+    existing_files,
+    join,
+    paced,
+    real_path,
+    require_kind,
+    require_possible,
+    rules_of,
+    scan_of,
+)
 from entrepot.transfer.events import (
     Copied,
     Event,
@@ -77,6 +87,9 @@ _Stage: TypeAlias = Literal["read", "write", "remove"]
 _HOPS = 2
 """Batches in worker threads at once, on each end that is on this machine: more only contend for the interpreter."""
 
+_AT_ONCE = 64
+"""Requests that a copy would have in flight, where no number is given; each service's own limit bounds them further."""
+
 _PLANNED_EVERY = 1_000
 _COPIED_AN_EVENT = 64
 _TELL_EVERY_S = 0.05
@@ -118,13 +131,14 @@ async def copy_between(
     emit = on_event or _ignore
     try:
         require_possible(source, source_path, sink, options)
-        found = await source.stat(source_path)
-        require_kind(found, sink, sink_path, options)
-        target = sink_path.removesuffix("/")
-        rules, exclusive = await rules_of(source, sink, found, target, options)
-        with process_budget().share(options.memory_bytes) as memory:
-            copy = _Copy(source, sink, rules, options, memory=memory, exclusive=exclusive, ledger=ledger, emit=emit)
-            await copy.run(found, source_path)
+        with paced(source, sink, options):
+            found = await source.stat(source_path)
+            require_kind(found, sink, sink_path, options)
+            target = sink_path.removesuffix("/")
+            rules, exclusive = await rules_of(source, sink, found, target, options)
+            with process_budget().share(options.memory_bytes) as memory:
+                copy = _Copy(source, sink, rules, options, memory=memory, exclusive=exclusive, ledger=ledger, emit=emit)
+                await copy.run(found, source_path)
     except StoreError as error:
         emit(Stopped(error, ledger.report(time.monotonic() - began, dry_run=options.dry_run)))
         raise
@@ -161,9 +175,10 @@ class _Copy:
         self._ledger, self._emit, self._exclusive = ledger, emit, exclusive
         self._planner = Planner(rules)
         self._native = rules.native
-        requests, hops = Gate(options.concurrency), Gate(min(_HOPS, options.concurrency))
+        at_once = options.concurrency or _AT_ONCE
+        requests, hops = Gate(at_once), Gate(min(_HOPS, at_once))
         # As many workers as requests, so that one who has a file seldom waits for its turn to ask.
-        self._workers = 2 * _HOPS if source.is_local and sink.is_local else max(2, options.concurrency)
+        self._workers = 2 * _HOPS if source.is_local and sink.is_local else max(2, at_once)
         self._backlog = Backlog(
             write_items=max(1, sink.batch_items),
             large_at_once=min(LARGE_AT_ONCE, self._workers - 1),  # small files need a worker, too
@@ -178,6 +193,7 @@ class _Copy:
             acquire=self._acquire,
             part_bytes=Gate(max(1, options.memory_bytes * 3 // 4)),
             verify=options.verify,
+            flow=Rate(options.bandwidth_bytes_s) if options.bandwidth_bytes_s is not None else None,
         )
         self._carried = Carried(options, source, sink, exclusive=exclusive)
         self._errors_in_a_row = 0

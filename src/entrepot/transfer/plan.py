@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args
@@ -22,7 +23,9 @@ class CopyOptions:
     """How to copy.
 
     recursive: needed for a directory. overwrite: False leaves existing targets as they are and counts them as skipped.
-    concurrency: requests in flight. memory_bytes: bound of the content held at once.
+    concurrency: requests in flight; None is what each service takes without asking for fewer. memory_bytes: bound of
+    the content held at once. bandwidth_bytes_s: of content, each byte counted once though it is read and written; a
+    part is written as fast as the connection takes it. requests_per_second: of all kinds, at both ends together.
     dry_run: scan and plan, and change nothing. verify: compare checksums where there are some; sizes always are.
     durability: of files written to a disk. links: what becomes of symbolic links in a source that has
     them: `skip` leaves them out, `follow` copies what they lead to, wherever that is, `preserve` makes the same links,
@@ -34,8 +37,10 @@ class CopyOptions:
 
     recursive: bool = False
     overwrite: bool = True
-    concurrency: int = 32
+    concurrency: int | None = None
     memory_bytes: int = 128 * MIB
+    bandwidth_bytes_s: int | None = None
+    requests_per_second: float | None = None
     dry_run: bool = False
     verify: bool = True
     durability: Durability | None = "none"
@@ -47,10 +52,14 @@ class CopyOptions:
         for name, words in (("links", get_args(Links)), ("durability", (*get_args(Durability), None))):
             if getattr(self, name) not in words:
                 raise ConfigurationError(f"{name}: choose {', '.join(map(str, words))}")
-        if self.concurrency < 1:
+        if self.concurrency is not None and self.concurrency < 1:
             raise ConfigurationError("concurrency is the number of requests in flight: at least 1")
-        if self.memory_bytes < 1:
-            raise ConfigurationError("memory_bytes must be at least 1")
+        for name in ("memory_bytes", "bandwidth_bytes_s"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ConfigurationError(f"{name} must be at least 1")
+        if self.requests_per_second is not None and not 0 < self.requests_per_second < math.inf:
+            raise ConfigurationError("requests_per_second must be more than 0")
         if self.part_size_bytes is not None and not 0 < self.part_size_bytes <= 64 * MIB:
             raise ConfigurationError("part_size_bytes must be between 1 and 64 MiB")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
 from entrepot.errors import StoreError
 from entrepot.models import Buffer, Capabilities, CopyItem, FileData, FileStat, Limits, WriteItem, WriteOptions
+from entrepot.rates import Rate
 
 
 class PartDigest(Protocol):
@@ -45,6 +46,7 @@ class Located(Protocol):
     def is_local(self) -> bool: ...
     def scan(self, path: Any = "", recursive: bool = True) -> AsyncGenerator[FileStat, None]: ...
     async def stat(self, path: Any, /) -> FileStat: ...
+    def paced(self, *, concurrency: int | None = None, rate: Rate | None = None) -> AbstractContextManager[None]: ...
 
 
 class Source(Located, Protocol):
