@@ -77,7 +77,13 @@ class _Known(Generic[K]):
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """A loop that a forked child can let go of: both share the kernel's side of it (epoll, the wake-up pipe)."""
+    """A loop that a forked child can let go of: both share the kernel's side of it (epoll, the wake-up pipe).
+
+    serves_blocked_loops: callers inside other loops wait for what runs here, and block their loops meanwhile. So it
+    must not wait for what only they could give: it has a request of its own at each store (`entrepot.http.lines`).
+    """
+
+    serves_blocked_loops = False
 
     def __init__(self) -> None:
         self.process = os.getpid()
@@ -222,6 +228,7 @@ class Background:
 
     def __init__(self) -> None:
         self.loop = _Loop()
+        self.loop.serves_blocked_loops = True
         self.stores: _Known[Closable] = _Known()
         self.files: _Known[OpenFile] = _Known()
         self._stopping = asyncio.Event()

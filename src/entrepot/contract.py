@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, nullcontext
 from datetime import datetime
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, TypeAlias, overload
@@ -40,6 +40,7 @@ from entrepot.models import (
     WriteOptions,
 )
 from entrepot.paths import StrPath, path_text, scheme_of
+from entrepot.rates import Rate
 
 ReadTextMode: TypeAlias = Literal["r", "rt", "tr"]
 WriteTextMode: TypeAlias = Literal["w", "wt", "tw", "x", "xt", "tx", "a", "at", "ta"]
@@ -452,6 +453,13 @@ class BaseArtifactStore(StackComponent, ABC):
 
         That is: what was begun of this very file since then, and has no part. This default knows of nothing.
         """
+
+    def paced(self, *, concurrency: int | None = None, rate: Rate | None = None) -> AbstractContextManager[None]:
+        """For the length of a `with`: so many requests in flight, in place of an adaptive number, and no more a second.
+
+        A store that makes no requests of its own, as on a disk, has nothing to bound.
+        """
+        return nullcontext()
 
     async def remove_empty_directories(self, path: StrPath) -> None:
         """Remove a directory, with those below it, where none of them holds a file; what is not there is fine.

@@ -39,7 +39,8 @@ class CopySettings(TypedDict, total=False):
     by all that is told of both sides without reading them (the default of `mirror`); `error` fails the file. The truth
     table is in `docs/copy.md`.
     filters: which files of a directory are copied; all others are as if they were not there, on either side.
-    concurrency: requests in flight (32). memory_bytes: bound of the content held at once (128 MiB).
+    concurrency: requests in flight; None is what each service takes without asking for fewer. memory_bytes: bound of
+    the content held at once (128 MiB). bandwidth_bytes_s, requests_per_second: upper bounds, of both ends together.
     dry_run: plan and report, change nothing (False). verify: compare checksums where there are some; sizes always are
     (True).
     durability: of what is written to a disk: `none` is safe against a killed process, `batch` and `full` against a
@@ -53,8 +54,10 @@ class CopySettings(TypedDict, total=False):
     recursive: bool
     compare: Compare
     filters: Filters
-    concurrency: int
+    concurrency: int | None
     memory_bytes: int
+    bandwidth_bytes_s: int | None
+    requests_per_second: float | None
     dry_run: bool
     verify: bool
     durability: Durability | None
@@ -214,14 +217,11 @@ async def plan_copy(
 async def _run_plan(plan: CopyPlan, settings: CopySettings) -> CopyReport:
     from entrepot.transfer.engine import copy_between
 
-    given = set(settings) - {"concurrency", "memory_bytes", *_OF_STORES}
+    given = set(settings) - {*_OF_A_RUN, *_OF_STORES}
     if given:
         raise ConfigurationError(f"the plan has decided already: {', '.join(sorted(given))}", operation="copy")
-    options = replace(
-        plan.options,
-        concurrency=settings.get("concurrency", plan.options.concurrency),
-        memory_bytes=settings.get("memory_bytes", plan.options.memory_bytes),
-    )
+    effort: dict[str, Any] = {name: value for name, value in settings.items() if name in _OF_A_RUN}
+    options = replace(plan.options, **effort)
     if plan.shard is not None:
         options = replace(options, mirror=None)
     async with AsyncExitStack() as stack:
@@ -249,6 +249,7 @@ mirror_sync = blocking_function(mirror, name="mirror_sync")
 
 
 _OF_STORES = ("on_event", "src_config", "dst_config")
+_OF_A_RUN = ("concurrency", "memory_bytes", "bandwidth_bytes_s", "requests_per_second")
 
 
 def copy_options(settings: CopySettings, **more: Any) -> CopyOptions:

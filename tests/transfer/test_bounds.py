@@ -73,7 +73,7 @@ async def test_a_hundred_thousand_files_are_copied_in_flat_memory() -> None:
     report = await copy_between(source, "src", sink, "dst", options=TREE, on_event=look)
     assert report.files == sink.files_written == 100_000
     assert most < 50_000  # half an allocation a file would be more
-    assert sink.most_in_flight <= TREE.concurrency
+    assert sink.most_in_flight <= 64
 
 
 async def test_memory_held_is_never_more_than_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,3 +211,27 @@ async def test_small_files_that_were_read_never_wait_behind_large_ones_that_wait
     with anyio.fail_after(20):
         report = await copy_between(source, "src", sink, "dst", options=options)
     assert (report.ok, report.files) == (True, 220)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 8, None])
+async def test_small_files_listed_after_large_ones_are_done_while_a_large_one_still_moves(
+    concurrency: int | None,
+) -> None:
+    source, sink = PlainStore("plain://source/root"), PlainStore("plain://sink/root")
+    for number in range(6):
+        source.put(f"src/a-large-{number}", bytes(17 * MIB))
+    for number in range(50):
+        source.put(f"src/b-small-{number:02}", b"x" * number)
+    all_small = anyio.Event()
+
+    async def hold(operation: str, path: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        if sum(name == "publish" and "small" in target for name, target in sink.log) == 50:
+            all_small.set()
+        if operation == "publish" and "large" in path:
+            await all_small.wait()
+
+    sink.fault = hold
+    with anyio.fail_after(60):
+        report = await copy_between(source, "src", sink, "dst", options=replace(TREE, concurrency=concurrency))
+    assert (report.ok, report.files) == (True, 56)

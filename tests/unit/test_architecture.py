@@ -31,6 +31,7 @@ RANKS = {
     "flavors": 9,
     "transfer": 4,
     "interrupts": 0,
+    "rates": 0,
     "bridge": 5,
     "syncfiles": 6,
     "blocking": 7,

@@ -22,6 +22,7 @@ OF_THE_ASYNC_FACE = {
     "drop_parts": "a port of the bulk copy",
     "copies_natively_from": "a port of the bulk copy",
     "copy_batch": "a port of the bulk copy",
+    "paced": "a port of the bulk copy",
     "remove_empty_directories": "a port of the bulk copy",
     "open_reader": "what a flavor implements; users call `open`",
     "open_writer": "what a flavor implements; users call `open`",

@@ -4,45 +4,31 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import pytest
 
+from clocks import Highest, Time
 from entrepot.errors import (
+    BadResponse,
+    ChecksumMismatch,
     ConnectionFailed,
+    CredentialsExpired,
+    NoSpace,
     NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    ServiceError,
     ServiceUnavailable,
     StoreError,
     Throttled,
     TimedOut,
     TlsFailed,
     Unreachable,
+    UnsupportedOperation,
 )
 from entrepot.http.retry import RetryPolicy, retry_after_s, retrying
 
 pytestmark = pytest.mark.anyio
-
-
-@dataclass
-class Time:
-    """A clock that only `sleep` moves."""
-
-    now_s: float = 1000.0
-    slept_s: list[float] = field(default_factory=list)
-
-    def clock(self) -> float:
-        return self.now_s
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept_s.append(seconds)
-        self.now_s += seconds
-
-
-class Highest(random.Random):
-    """Jitter that always waits as long as it may."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return b
 
 
 class Failing:
@@ -108,12 +94,35 @@ async def test_an_endpoint_that_answered_before_gets_all_attempts(make: Callable
     assert await retrying(make(), attempt) == "done"
 
 
-@pytest.mark.parametrize("error", [NotFound(), TlsFailed()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotFound(), TlsFailed(), PreconditionFailed(), UnsupportedOperation(), ServiceError(), NoSpace(),
+        PermissionDenied(), CredentialsExpired(),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
 async def test_what_is_not_retryable_is_raised_at_once(make: Callable[..., RetryPolicy], error: StoreError) -> None:
     attempt = Failing(error)
     with pytest.raises(type(error)):
         await retrying(make(), attempt)
     assert attempt.numbers == [1]
+
+
+async def test_bytes_that_were_damaged_on_their_way_are_sent_once_more_and_no_third_time(
+    make: Callable[..., RetryPolicy],
+) -> None:
+    attempt = Failing(*[ChecksumMismatch() for _ in range(5)])
+    with pytest.raises(ChecksumMismatch):
+        await retrying(make(), attempt)
+    assert attempt.numbers == [1, 2]
+
+
+async def test_a_failure_of_another_kind_does_not_use_up_the_one_repetition_of_damaged_bytes(
+    make: Callable[..., RetryPolicy],
+) -> None:
+    attempt = Failing(BadResponse(), ServiceUnavailable(), ChecksumMismatch())
+    assert await retrying(make(), attempt) == "done"
 
 
 async def test_throttling_counts_only_against_the_deadline(make: Callable[..., RetryPolicy], time: Time) -> None:

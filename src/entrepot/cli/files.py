@@ -15,6 +15,7 @@ from entrepot.cli.render import counted, human_size, stat_lines, stat_value
 from entrepot.cli.session import STREAM, Place, Session, is_named
 from entrepot.errors import AlreadyExists, NotFound, StoreError
 from entrepot.models import MIB
+from entrepot.rates import Rate
 
 _CHUNK_BYTES: Final = MIB
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be done.")]
@@ -41,11 +42,13 @@ async def cat(
     return await for_each(session, addresses, show)
 
 
-async def stream_out(session: Session, place: Place) -> int:
-    """One file to standard output, a mebibyte at a time; returns its size in bytes."""
+async def stream_out(session: Session, place: Place, flow: Rate | None = None) -> int:
+    """One file to standard output, a mebibyte at a time; returns its size in bytes. flow: of its bytes, if bounded."""
     size_bytes = 0
     async with place.store.open(place.path, "rb") as file:
         while chunk := await file.read(_CHUNK_BYTES):
+            if flow is not None:
+                await flow.take(len(chunk))
             size_bytes += len(chunk)
             await session.output.write(chunk)
     return size_bytes

@@ -198,3 +198,16 @@ def parsed_count(option: str, text: str | None, *, least: int = 1, most: int | N
         bounds = f"from {least:,} to {most:,}" if most is not None else f"of at least {least:,}"
         raise WrongUse(f"{option} {text}: give a whole number {bounds}")
     return number
+
+
+_NUMBER: Final = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
+
+
+def parsed_number(option: str, text: str | None) -> float | None:
+    """A number above 0, such as 50 or 0.5. Raises WrongUse."""
+    if text is None:
+        return None
+    number = float(text) if _NUMBER.fullmatch(text) else 0.0
+    if number <= 0:
+        raise WrongUse(f"{option} {text}: give a number above 0, such as 50 or 0.5")
+    return number

@@ -11,13 +11,13 @@ import typer
 from entrepot.cli.failures import WrongUse
 from entrepot.cli.files import DryRun
 from entrepot.cli.filtering import Filtering, filters_of
-from entrepot.cli.options import chosen, parsed_bytes, parsed_count
+from entrepot.cli.options import chosen, parsed_bytes, parsed_count, parsed_number
 from entrepot.cli.plans import write_plan
 from entrepot.cli.session import STREAM, Session
 from entrepot.cli.stats import StatsInterval, parsed_interval
 from entrepot.cli.streams import copy_stream
 from entrepot.cli.transferring import Transfer
-from entrepot.models import MIB
+from entrepot.models import KIB, MIB
 from entrepot.transfer.compare import Comparison
 from entrepot.transfer.plan import CopyOptions, Durability, Links, Mirror
 
@@ -77,13 +77,34 @@ class Effort:
     concurrency: Annotated[
         str | None,
         typer.Option(
-            "--concurrency", metavar="N", help="Requests in flight (32 by default).", rich_help_panel=TRANSFER_PANEL
+            "--concurrency",
+            metavar="N",
+            help="Requests in flight, in place of as many as the service takes.",
+            rich_help_panel=TRANSFER_PANEL,
         ),
     ] = None
     memory: Annotated[
         str | None,
         typer.Option(
             "--memory", metavar="SIZE", help="Content held at once (128MiB by default).", rich_help_panel=TRANSFER_PANEL
+        ),
+    ] = None
+    bandwidth: Annotated[
+        str | None,
+        typer.Option(
+            "--bandwidth",
+            metavar="SIZE",
+            help="Content moved a second at most, such as 10M.",
+            rich_help_panel=TRANSFER_PANEL,
+        ),
+    ] = None
+    requests_per_second: Annotated[
+        str | None,
+        typer.Option(
+            "--requests-per-second",
+            metavar="N",
+            help="Requests a second at most, to both ends together.",
+            rich_help_panel=TRANSFER_PANEL,
         ),
     ] = None
 
@@ -93,10 +114,15 @@ class Effort:
         memory = parsed_bytes("--memory", self.memory)
         if memory is not None and memory < MIB:
             raise WrongUse(f"--memory {self.memory}: give at least 1MiB")
+        bandwidth = parsed_bytes("--bandwidth", self.bandwidth)
+        if bandwidth is not None and bandwidth < KIB:
+            raise WrongUse(f"--bandwidth {self.bandwidth}: give at least 1KiB")
         return replace(
             options,
             concurrency=concurrency or options.concurrency,
             memory_bytes=memory or options.memory_bytes,
+            bandwidth_bytes_s=bandwidth,
+            requests_per_second=parsed_number("--requests-per-second", self.requests_per_second),
         )
 
 

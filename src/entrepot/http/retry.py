@@ -12,9 +12,13 @@ from typing import TypeVar
 
 import anyio
 
-from entrepot.errors import StoreError, Throttled, Unreachable
+from entrepot.errors import ChecksumMismatch, StoreError, Throttled, Unreachable
+from entrepot.http.pace import INSIDE, THROTTLE_COST, TRANSIENT_COST, Pace
 
 T = TypeVar("T")
+_MISMATCHES = 1
+"""How often bytes that were damaged on their way are sent, or read, once more."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -67,30 +71,71 @@ def retry_after_s(value: str | None, now: float) -> float | None:
         return None
 
 
-async def retrying(policy: RetryPolicy, attempt: Callable[[int], Awaitable[T]]) -> T:
+@dataclass(slots=True)
+class _Failures:
+    """What one operation has met so far."""
+
+    policy: RetryPolicy
+    transient: int = 0
+    throttled: int = 0
+    mismatched: int = 0
+
+    def wait_s(self, error: StoreError, elapsed_s: float) -> float | None:
+        """How long to wait before the next attempt; None where this failure is final. elapsed_s: of the deadline."""
+        policy, failures = self.policy, 0
+        if not error.retryable:
+            return None
+        if isinstance(error, Throttled):
+            self.throttled += 1
+            failures = self.throttled
+        else:
+            self.transient += 1
+            self.mismatched += isinstance(error, ChecksumMismatch)
+            failures = self.transient
+            if failures >= policy.attempts(error) or self.mismatched > _MISMATCHES:
+                return None
+        delay_s = policy.delay_s(failures, error)
+        return delay_s if elapsed_s + delay_s <= policy.deadline_s else None
+
+
+async def retrying(policy: RetryPolicy, attempt: Callable[[int], Awaitable[T]], pace: Pace | None = None) -> T:
     """Run `attempt(number)` (1-based) until it succeeds, raises what is not retryable, or the policy ends.
 
     The attempt itself knows what is safe to repeat: it raises a retryable error only where a repetition is.
+    pace: of the store; each attempt waits for its turn there, which counts against no deadline. An attempt within
+    another one goes on that one's turn.
     """
-    started = policy.clock()
-    number = transient = throttled = 0
+    if pace is not None and INSIDE.get():
+        pace = None
+    started_s = policy.clock()
+    failures: _Failures | None = None
+    number = cost = 0
     while True:
         number += 1
         try:
-            return await attempt(number)
+            if pace is None:
+                return await attempt(number)
+            turn = pace.try_enter() if not cost else None
+            if turn is None:
+                asked_s = policy.clock()
+                turn = await pace.enter(cost)
+                started_s += policy.clock() - asked_s
+            before = INSIDE.set(True)
+            try:
+                result = await attempt(number)
+            except BaseException as error:
+                turn.end(error)
+                if not isinstance(error, GeneratorExit):  # which comes from anywhere, into a task that is given up
+                    INSIDE.reset(before)
+                raise
+            turn.end()
+            INSIDE.reset(before)
+            return result
         except StoreError as error:
-            if not error.retryable:
+            failures = failures or _Failures(policy)
+            delay_s = failures.wait_s(error, policy.clock() - started_s)
+            if delay_s is None:
                 raise
-            if isinstance(error, Throttled):
-                throttled += 1
-                failures = throttled
-            else:
-                transient += 1
-                failures = transient
-                if transient >= policy.attempts(error):
-                    raise
-            delay_s = policy.delay_s(failures, error)
-            if policy.clock() - started + delay_s > policy.deadline_s:
-                raise
+            cost = THROTTLE_COST if isinstance(error, Throttled) else TRANSIENT_COST
             _log.debug("attempt %d failed (%s); next in %.2f s", number, type(error).__name__, delay_s)
         await policy.sleep(delay_s)

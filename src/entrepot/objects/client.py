@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import ClassVar, Final
 
@@ -34,6 +35,7 @@ from entrepot.models import (
     Upload,
     WriteOptions,
 )
+from entrepot.rates import Rate
 
 MTIME_KEY = "mtime"
 """The user metadata that keeps a file's own time, in decimal seconds since 1970; rclone reads and writes the same."""
@@ -288,6 +290,10 @@ class ObjectClient(ABC):
     @abstractmethod
     def uri(self, key: str) -> str:
         """The address of a key, for messages and results."""
+
+    def paced(self, *, concurrency: int | None = None, rate: Rate | None = None) -> AbstractContextManager[None]:
+        """As `BaseArtifactStore.paced`; a client that asks no service has nothing to bound."""
+        return nullcontext()
 
     async def close(self) -> None:
         """Drop the connections of the running loop; harmless twice, the client stays usable."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -44,6 +44,7 @@ from entrepot.objects.trees import copy_object, delete_keys, move_tree, remove_m
 from entrepot.objects.uploads import drop_lost_uploads
 from entrepot.objects.waves import wave
 from entrepot.paths import StrPath
+from entrepot.rates import Rate
 
 _ONLY_NEW = WriteOptions(if_none_match=True)
 _WHAT = {
@@ -326,6 +327,9 @@ class ObjectArtifactStore(ReadableObjectStore):
 
     async def read_part(self, file: FileStat, start: int, into: memoryview) -> None:
         await bulk.read_part(self.client, self._key_of(file, "read_part"), file, start, into)
+
+    def paced(self, *, concurrency: int | None = None, rate: Rate | None = None) -> AbstractContextManager[None]:
+        return self.client.paced(concurrency=concurrency, rate=rate)
 
     def part_checksum(self, file: FileStat, part_size_bytes: int) -> PartChecksum | None:
         return self.client.part_checksum(file, part_size_bytes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
 
@@ -23,9 +24,11 @@ from entrepot.errors import (
     StoreError,
     UnsupportedOperation,
 )
+from entrepot.http.pace import Pace
 from entrepot.http.retry import RetryPolicy, retrying
 from entrepot.models import Buffer, ByteRange, Capabilities, Limits, ListPage, ObjectData, ObjectStat, WriteOptions
 from entrepot.objects.client import ObjectClient, changed
+from entrepot.rates import Rate
 from entrepot.services.download import Download
 from entrepot.services.faults import RangeOutside
 
@@ -39,6 +42,7 @@ class ServiceClient(ObjectClient):
 
     account: what names service and credentials; clients with equal ones can copy from each other.
     telemetry: what is told of requests, as the process's providers were when the client was made; None tells nothing.
+    pace: how fast it asks; one of its own by default.
     """
 
     SCHEME: str
@@ -51,6 +55,7 @@ class ServiceClient(ObjectClient):
         limits: Limits,
         capabilities: Capabilities,
         policy: RetryPolicy,
+        pace: Pace | None = None,
     ) -> None:
         self.container = container
         self.limits = limits
@@ -58,9 +63,13 @@ class ServiceClient(ObjectClient):
         self._account = account
         self._policy = policy
         self.telemetry = telemetry.current()
+        self.pace = pace or Pace(clock=policy.clock, sleep=policy.sleep)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri('')!r})"
+
+    def paced(self, *, concurrency: int | None = None, rate: Rate | None = None) -> AbstractContextManager[None]:
+        return self.pace.asked(concurrency=concurrency, rate=rate)
 
     def uri(self, key: str) -> str:
         root = f"{self.SCHEME}://{self.container}"
@@ -91,8 +100,8 @@ class ServiceClient(ObjectClient):
 
     async def _retried(self, attempt: Callable[[], Awaitable[T]]) -> T:
         if self.telemetry is not None:
-            return await retrying(self._policy, self.telemetry.attempts(self.SCHEME, attempt))
-        return await retrying(self._policy, lambda _number: attempt())
+            return await retrying(self._policy, self.telemetry.attempts(self.SCHEME, attempt), self.pace)
+        return await retrying(self._policy, lambda _number: attempt(), self.pace)
 
     async def _all_pages(self, fetch: Callable[[M | None], Awaitable[tuple[list[T], M | None]]], key: str) -> list[T]:
         """The rows of every page. Raises: BadResponse where a marker comes again, as that listing would never end."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
 from typing import cast
 
 from entrepot.errors import InvalidPath, IsADirectory, UnsupportedOperation
 from entrepot.models import FileStat
 from entrepot.paths import printable, refusal
+from entrepot.rates import Rate
 from entrepot.transfer.compare import Comparison
 from entrepot.transfer.plan import CopyOptions, Rules
 from entrepot.transfer.ports import LinkedSource, Located, Sink, Source
@@ -33,6 +35,17 @@ def require_possible(source: Source, source_path: str, sink: Sink, options: Copy
         )
 
 
+@contextmanager
+def paced(source: Source, sink: Sink, options: CopyOptions) -> Generator[None]:
+    """Both ends ask as fast as the options say, while the `with` lasts; the rate is of both together."""
+    rate = Rate(options.requests_per_second) if options.requests_per_second is not None else None
+    with (
+        source.paced(concurrency=options.concurrency, rate=rate),
+        sink.paced(concurrency=options.concurrency, rate=rate),
+    ):
+        yield
+
+
 def require_kind(found: FileStat, sink: Sink, sink_path: str, options: CopyOptions) -> None:
     """Raise IsADirectory for a tree that was not asked for, and for a file without a name at its target."""
     if found.is_dir and not options.recursive:
@@ -51,7 +64,9 @@ async def rules_of(
     """What the planner goes by, and whether the sink itself decides that a target is new. Raises InvalidPath."""
     if target and (reason := refusal(target)) is not None:
         raise InvalidPath(reason, operation="copy", uri=printable(join(sink.path, target)))
-    native = sink.copies_natively_from(source)
+    # What a disk copies by itself moves at its own speed; on a service's side nothing goes over a line of ours.
+    bounded = sink.is_local and options.bandwidth_bytes_s is not None
+    native = not bounded and sink.copies_natively_from(source)
     source_in_target = _overlap(source, sink, found, target, native=native)
     exclusive = False
     if options.compare in (Comparison.SKIP_EXISTING, Comparison.ERROR):

@@ -20,11 +20,12 @@ import anyio
 from entrepot.errors import AlreadyExists, IsADirectory, StoreError
 from entrepot.models import FileStat
 from entrepot.paths import printable
+from entrepot.rates import Rate
 from entrepot.transfer import whole
 from entrepot.transfer.account import Account, Stage
 from entrepot.transfer.budget import Gate, Share, process_budget
 from entrepot.transfer.compare import Comparison, Decision, Reason, decide
-from entrepot.transfer.ends import join, require_kind, require_possible, rules_of
+from entrepot.transfer.ends import join, paced, require_kind, require_possible, rules_of
 from entrepot.transfer.events import Event, Planned, Progress, Started, StepPlanned, Stopped
 from entrepot.transfer.examining import Examiner
 from entrepot.transfer.intake import UNSEEN, Broken, Candidate, Extra, Intake, looks_at_targets, stat_or_none
@@ -58,6 +59,9 @@ __all__ = ["CopyOptions", "CopyReport", "FailedItem", "copy_between"]
 
 _HOPS: Final = 2
 """Batches in worker threads at once, on each end that is on this machine: more only contend for the interpreter."""
+
+_AT_ONCE: Final = 64
+"""Requests that a copy would have in flight, where no number is given; each service's own limit bounds them further."""
 
 _PLANNED_EVERY: Final = 1_000
 _DIRECTORIES_A_STEP: Final = 16
@@ -106,20 +110,21 @@ async def copy_between(
     emit = on_event or _ignore
     try:
         require_possible(source, source_path, sink, options)
-        found = await source.stat(source_path)
-        require_kind(found, sink, sink_path, options)
-        target = sink_path.removesuffix("/")
-        rules, exclusive = await rules_of(source, sink, found, target, options)
-        recorder = Recorder(job if not options.dry_run else None)
-        with process_budget().share(options.memory_bytes) as memory:
-            async with recorder.running(sink):
-                copy = _Copy(
-                    source, sink, rules, options, memory=memory, exclusive=exclusive, ledger=ledger, emit=emit,
-                    recorder=recorder,
-                )  # fmt: skip
-                await copy.run(found, source_path, plan)
-                if not ledger.failed:
-                    await recorder.finish()
+        with paced(source, sink, options):
+            found = await source.stat(source_path)
+            require_kind(found, sink, sink_path, options)
+            target = sink_path.removesuffix("/")
+            rules, exclusive = await rules_of(source, sink, found, target, options)
+            recorder = Recorder(job if not options.dry_run else None)
+            with process_budget().share(options.memory_bytes) as memory:
+                async with recorder.running(sink):
+                    copy = _Copy(
+                        source, sink, rules, options, memory=memory, exclusive=exclusive, ledger=ledger, emit=emit,
+                        recorder=recorder,
+                    )  # fmt: skip
+                    await copy.run(found, source_path, plan)
+                    if not ledger.failed:
+                        await recorder.finish()
     except StoreError as error:
         emit(Stopped(error, ledger.report(time.monotonic() - began, dry_run=options.dry_run)))
         raise
@@ -189,9 +194,10 @@ class _Copy:
         self._mirrored = (
             Mirrored(options.mirror, sink, rules.target_root, self._account) if options.mirror is not None else None
         )
-        requests, hops = Gate(options.concurrency), Gate(min(_HOPS, options.concurrency))
+        at_once = options.concurrency or _AT_ONCE
+        requests, hops = Gate(at_once), Gate(min(_HOPS, at_once))
         # As many workers as requests, so that one who has a file seldom waits for its turn to ask.
-        self._workers = 2 * _HOPS if source.is_local and sink.is_local else max(2, options.concurrency)
+        self._workers = 2 * _HOPS if source.is_local and sink.is_local else max(2, at_once)
         self._backlog = Backlog(
             write_items=max(1, sink.batch_items),
             large_at_once=min(LARGE_AT_ONCE, self._workers - 1),  # small files need a worker, too
@@ -206,6 +212,7 @@ class _Copy:
             acquire=self._acquire,
             part_bytes=Gate(max(1, options.memory_bytes * 3 // 4)),
             verify=options.verify,
+            flow=Rate(options.bandwidth_bytes_s) if options.bandwidth_bytes_s is not None else None,
         )
         self._carried = Carried(options, source, sink, exclusive=exclusive)
         self._examiner = Examiner(self._route, options.compare, time_travels=self._time_travels)

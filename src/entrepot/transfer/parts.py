@@ -18,6 +18,7 @@ from entrepot.errors import (
     UploadGone,
 )
 from entrepot.models import KIB, FileStat, Part, WriteOptions
+from entrepot.rates import BURST_S, Rate
 from entrepot.transfer.budget import Gate, Share
 from entrepot.transfer.plan import PlannedFile
 from entrepot.transfer.ports import PartDigest, PartSink, Sink, Source
@@ -26,6 +27,9 @@ from entrepot.transfer.schedule import first_error
 
 _INLINE_DIGEST_BYTES = 64 * KIB
 """Up to this size, hashing costs less than a thread hop."""
+
+_LEAST_PIECE_BYTES = 256 * KIB
+"""A smaller range would be mostly the request for it."""
 
 
 _OF_THE_FILE = (SourceChanged, ChecksumMismatch, AlreadyExists, PreconditionFailed)
@@ -37,7 +41,7 @@ class Route:
     """What every move of one copy shares: both ends, how many requests each takes, and the memory.
 
     acquire: takes from the memory, waiting in line. part_bytes: how much of the memory may be buffers of parts; the
-    rest is always there for small files.
+    rest is always there for small files. flow: how many bytes of content may move a second, where that is bounded.
     """
 
     source: Source
@@ -48,6 +52,12 @@ class Route:
     acquire: Callable[[int], Awaitable[None]]
     part_bytes: Gate
     verify: bool
+    flow: Rate | None = None
+
+    async def may_move(self, size_bytes: int) -> None:
+        """Wait until so much content may be read, and written."""
+        if self.flow is not None:
+            await self.flow.take(size_bytes)
 
 
 async def move_in_parts(
@@ -63,7 +73,8 @@ async def move_in_parts(
     nothing is left. Else what was put is kept to be gone on with, unless the error is of the file itself.
     Memory: one buffer of a part for each part in flight, taken from the share before it is made. While others wait
     for memory, a buffer goes back after every part.
-    Requests: one read and one write a part, and what the sink needs to begin and to end.
+    Requests: one read and one write a part, and what the sink needs to begin and to end. Where the bandwidth is
+    bounded, a read for each tenth of a second, of 256 KiB at least.
     Raises: SourceChanged, ChecksumMismatch, and what both ends raise.
     """
     if (old := recorder.obsolete(file)) is not None:
@@ -143,6 +154,9 @@ class _Parts:
         if self._part_size < 1:
             raise BadResponse("the target asks for empty parts", operation="copy", uri=file.target)
         self._count = max(1, -(-self._size // self._part_size))
+        # Where bytes are counted, a part is read in pieces: all at once would fill the line and then leave it idle.
+        flow = route.flow
+        self._piece_bytes = self._part_size if flow is None else max(_LEAST_PIECE_BYTES, int(flow.per_second * BURST_S))
         self._begun = 0
         self._written = len(self._held)
         self._hashing, self._writing = _Turns(), _Turns()
@@ -200,10 +214,12 @@ class _Parts:
         start = (number - 1) * self._part_size
         data = buffer[: min(self._part_size, self._size - start)]
         reads, writes = self._route.reads, self._route.writes
-        if data:
+        piece = self._piece_bytes
+        for at in range(0, len(data), piece):
+            await self._route.may_move(len(data[at : at + piece]))
             await reads.enter(1)
             try:
-                await self._route.source.read_part(self._file.source, start, data)
+                await self._route.source.read_part(self._file.source, start + at, data[at : at + piece])
             finally:
                 reads.leave(1)
         if self._digest is not None:

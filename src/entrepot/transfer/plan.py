@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, TypeAlias, get_args
@@ -45,7 +46,9 @@ class CopyOptions:
     recursive: needed for a directory. compare: when a file whose target exists is copied over it (see
     `entrepot.transfer.compare.decide`). filters: which files are copied; all others are as if they were not there, on
     either side. mirror: what becomes of what only the target has; None leaves it.
-    concurrency: requests in flight. memory_bytes: bound of the content held at once.
+    concurrency: requests in flight; None is what each service takes without asking for fewer. memory_bytes: bound of
+    the content held at once. bandwidth_bytes_s: of content, each byte counted once though it is read and written; a
+    part is written as fast as the connection takes it. requests_per_second: of all kinds, at both ends together.
     dry_run: scan and plan, and change nothing. verify: compare checksums where there are some; sizes always are.
     durability: of files written to a disk. links: what becomes of symbolic links in a source that has
     them: `skip` leaves them out, `follow` copies what they lead to, wherever that is, `preserve` makes the same links,
@@ -59,8 +62,10 @@ class CopyOptions:
     compare: Comparison = Comparison.ALWAYS
     filters: Filters = NO_FILTERS
     mirror: Mirror | None = None
-    concurrency: int = 32
+    concurrency: int | None = None
     memory_bytes: int = 128 * MIB
+    bandwidth_bytes_s: int | None = None
+    requests_per_second: float | None = None
     dry_run: bool = False
     verify: bool = True
     durability: Durability | None = "none"
@@ -83,15 +88,21 @@ class CopyOptions:
             raise ConfigurationError(f"compare: choose {', '.join(Comparison)}") from None
         if self.mirror is not None and self.delete_source:
             raise ConfigurationError("a move leaves no source that the target could mirror")
-        if self.concurrency < 1:
+        if self.concurrency is not None and self.concurrency < 1:
             raise ConfigurationError("concurrency is the number of requests in flight: at least 1")
-        if self.memory_bytes < 1:
-            raise ConfigurationError("memory_bytes must be at least 1")
+        for name in ("memory_bytes", "bandwidth_bytes_s"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ConfigurationError(f"{name} must be at least 1")
+        if self.requests_per_second is not None and not 0 < self.requests_per_second < math.inf:
+            raise ConfigurationError("requests_per_second must be more than 0")
         if self.part_size_bytes is not None and not 0 < self.part_size_bytes <= 64 * MIB:
             raise ConfigurationError("part_size_bytes must be between 1 and 64 MiB")
 
 
-_NOT_TOLD: Final = frozenset({"dry_run", "filters", "memory_bytes", "concurrency"})
+_NOT_TOLD: Final = frozenset(
+    {"dry_run", "filters", "memory_bytes", "concurrency", "bandwidth_bytes_s", "requests_per_second"}
+)
 """How much a run may use is its own affair; filters are told apart, where they are needed."""
 
 

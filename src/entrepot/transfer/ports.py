@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from entrepot.models import (
     WriteItem,
     WriteOptions,
 )
+from entrepot.rates import Rate
 
 
 class PartDigest(Protocol):
@@ -65,6 +66,7 @@ class Located(Protocol):
     def scan(self, path: Any = "", recursive: bool = True) -> AsyncGenerator[FileStat, None]: ...
     async def stat(self, path: Any, /) -> FileStat: ...
     async def read_part(self, file: FileStat, start: int, into: memoryview, /) -> None: ...
+    def paced(self, *, concurrency: int | None = None, rate: Rate | None = None) -> AbstractContextManager[None]: ...
 
 
 class Source(Located, Protocol):

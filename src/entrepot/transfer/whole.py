@@ -72,6 +72,7 @@ async def read_whole(
     """Read a batch; what was read, and what could not be."""
     files = job.files
     weight = weight_of(route.reads.limit, len(files), local=route.source.is_local)
+    await route.may_move(job.size_bytes)
     if not route.reads.passes(weight):
         await route.reads.enter(weight)
     results: Sequence[FileData | StoreError]

@@ -8,6 +8,7 @@ from entrepot.errors import ConfigurationError
 from entrepot.flavors.azure.address import Location, is_of_azure
 from entrepot.flavors.azure.administration import Administration
 from entrepot.flavors.azure.attempts import AZURE_CAPABILITIES, OTHER_CAPABILITIES
+from entrepot.http.pace import Pace
 from entrepot.http.retry import RetryPolicy
 from entrepot.http.wire_transport import WireTransport
 
@@ -35,13 +36,20 @@ def make_client(
     credential = credential or account.credential
     location = Location(account.endpoint, config.place.container)
     host = account.endpoint.origin.host
+    policy = policy or RetryPolicy(max_attempts=config.max_attempts)
     rules: dict[str, Any] = {
         "shown": f"{root.scheme}://{root.container}",
         "credential": credential,
         "administration": Administration(account.name, credential, ca_file=config.ca_bundle),
         "account": account.identity,
         "capabilities": AZURE_CAPABILITIES if is_of_azure(host) else OTHER_CAPABILITIES,
-        "policy": policy or RetryPolicy(max_attempts=config.max_attempts),
+        "policy": policy,
+        "pace": Pace(
+            concurrency=config.concurrency,
+            requests_per_second=config.requests_per_second,
+            clock=policy.clock,
+            sleep=policy.sleep,
+        ),
     }
     if config.client == "sdk":
         try:

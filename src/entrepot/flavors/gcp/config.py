@@ -43,6 +43,8 @@ class GcpConfig(BaseModel):
     client: `wire`, our own requests, or `sdk`, gcloud-aio-storage. ca_bundle: a file of trusted certificates.
     allow_http, allow_link_local: lift the refusals of plain http to another machine and of metadata addresses.
     max_attempts: of one request that fails for a passing reason; throttling is counted by time alone.
+    concurrency: how many requests are in flight; without it, as many as the service takes without asking for fewer.
+    requests_per_second: a bound on requests of all kinds together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -66,6 +68,8 @@ class GcpConfig(BaseModel):
     allow_http: bool = False
     allow_link_local: bool = False
     max_attempts: int = Field(default=6, ge=1, le=100)
+    concurrency: int | None = Field(default=None, ge=1, le=512)
+    requests_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

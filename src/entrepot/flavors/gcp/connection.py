@@ -9,6 +9,7 @@ from entrepot.errors import ConfigurationError
 from entrepot.flavors.gcp.attempts import GOOGLE_CAPABILITIES, OTHER_CAPABILITIES
 from entrepot.flavors.gcp.endpoint import GOOGLE
 from entrepot.flavors.gcp.requests import Requests, Settings
+from entrepot.http.pace import Pace
 from entrepot.http.retry import RetryPolicy
 from entrepot.http.wire_transport import WireTransport
 
@@ -42,11 +43,18 @@ def make_client(
     def new_transport() -> Transport:
         return transport or WireTransport(ca_file=config.ca_bundle)
 
+    policy = policy or RetryPolicy(max_attempts=config.max_attempts)
     rules: dict[str, Any] = {
         "account": (endpoint, token, access_token, anonymous),
         "capabilities": GOOGLE_CAPABILITIES if endpoint == GOOGLE else OTHER_CAPABILITIES,
         "settings": settings,
-        "policy": policy or RetryPolicy(max_attempts=config.max_attempts),
+        "policy": policy,
+        "pace": Pace(
+            concurrency=config.concurrency,
+            requests_per_second=config.requests_per_second,
+            clock=policy.clock,
+            sleep=policy.sleep,
+        ),
         "endpoint": endpoint,
         "requests": Requests(endpoint, bucket, settings),
         "credentials": token_source(

@@ -9,6 +9,7 @@ from entrepot.errors import ConfigurationError
 from entrepot.flavors.s3.attempts import AWS_CAPABILITIES, OTHER_CAPABILITIES
 from entrepot.flavors.s3.endpoint import locate
 from entrepot.flavors.s3.requests import Settings
+from entrepot.http.pace import Pace
 from entrepot.http.retry import RetryPolicy
 from entrepot.http.wire_transport import WireTransport
 
@@ -42,11 +43,18 @@ def make_client(config: S3Config, *, transport: Transport | None = None, policy:
     async def region() -> str:
         return config.region or await resolve_region(config.profile)
 
+    policy = policy or RetryPolicy(max_attempts=config.max_attempts)
     rules: dict[str, Any] = {
         "account": (endpoint, config.key, config.profile, config.role_arn, config.anonymous),
         "capabilities": AWS_CAPABILITIES if endpoint is None else OTHER_CAPABILITIES,
         "settings": settings,
-        "policy": policy or RetryPolicy(max_attempts=config.max_attempts),
+        "policy": policy,
+        "pace": Pace(
+            concurrency=config.concurrency,
+            requests_per_second=config.requests_per_second,
+            clock=policy.clock,
+            sleep=policy.sleep,
+        ),
         "signs_bodies": endpoint is not None and endpoint.origin.scheme == "http",
         # The etags of directory buckets are no MD5; elsewhere AWS documents when they are.
         "etags_are_md5": not bucket.endswith(_DIRECTORY_BUCKET) if endpoint is None else None,
