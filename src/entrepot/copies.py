@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 from anyio import to_thread
 
 from entrepot.blocking import SyncArtifactStore, blocking_function
+from entrepot.components import HIDDEN
 from entrepot.contract import BaseArtifactStore
 from entrepot.errors import ConfigurationError
-from entrepot.paths import path_text, printable, scheme_of, split_uri
+from entrepot.paths import StrPath, path_text, printable, scheme_of, split_uri
+from entrepot.registry import state_dir
 from entrepot.stores import Address, address_text, configured, locate
 
 if TYPE_CHECKING:
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
     from entrepot.transfer.engine import CopyOptions, CopyReport
     from entrepot.transfer.events import Event
     from entrepot.transfer.filters import Filters
+    from entrepot.transfer.jobs import Jobs
     from entrepot.transfer.plan import Durability, Links
     from entrepot.transfer.plans import CopyPlan
+    from entrepot.transfer.recording import Job
 
 Compare: TypeAlias = Literal["always", "skip-existing", "newer", "size", "checksum", "different", "error"]
 
@@ -46,6 +51,8 @@ class CopySettings(TypedDict, total=False):
     durability: of what is written to a disk: `none` is safe against a killed process, `batch` and `full` against a
     power cut as well; None is the store's own. links: what becomes of symbolic links in a local source: `skip` counts
     them, `follow` copies what they lead to, `preserve` makes the same links (local targets only).
+    journal: True writes down how far the copy is, so that the same call goes on after a crash (see `docs/copy.md`); a
+    path is the folder of the journals, in place of the user's own. False, the default, writes nothing.
     on_event: is called with what happens (`entrepot.transfer.events`), in the loop of the copy; it must not block.
     src_config, dst_config: keys of the flavors, as for `open_store`; two addresses in one container with equal keys
     share their connections. Stores that are given open stay open.
@@ -62,6 +69,7 @@ class CopySettings(TypedDict, total=False):
     verify: bool
     durability: Durability | None
     links: Links
+    journal: bool | StrPath
     on_event: Callable[[Event], None] | None
     src_config: Mapping[str, Any] | None
     dst_config: Mapping[str, Any] | None
@@ -233,6 +241,55 @@ async def _run_plan(plan: CopyPlan, settings: CopySettings) -> CopyReport:
         )
 
 
+def jobs_of_user(folder: StrPath | None = None) -> Jobs:
+    """The jobs in a folder; None is this user's, below the state directory of the platform (`ENTREPOT_STATE`)."""
+    from entrepot.transfer.jobs import Jobs
+
+    return Jobs(os.fsdecode(folder) if folder is not None else os.path.join(state_dir(), "jobs"))
+
+
+def job_between(
+    source: tuple[BaseArtifactStore, str],
+    target: tuple[BaseArtifactStore, str],
+    options: CopyOptions,
+    *,
+    configuration: Mapping[str, Any] | None = None,
+    folder: StrPath | None = None,
+    anew: bool = False,
+) -> Job | None:
+    """Which job a copy is: the same for the same places, services and options that change its result.
+
+    None for what cannot be gone on with: nothing of a dry run is, and memory ends with the process.
+    configuration: what a later run needs to reach the same places; secrets in it are not kept.
+    """
+    from entrepot.transfer.plan import told_options
+    from entrepot.transfer.recording import Job
+    from entrepot.transfer.records import JobSpec
+
+    ends = (source, target)
+    if options.dry_run or any(scheme_of(store.path) == "memory" for store, _ in ends):
+        return None
+    told = {
+        **told_options(options),
+        "filters": json.loads(options.filters.canonical()),
+        **{f"{name}_endpoint": _endpoint(store) for name, (store, _) in zip(("source", "target"), ends, strict=True)},
+    }
+    secret = {key for store, _ in ends for key, value in store.describe().items() if value == HIDDEN}
+    addresses = [f"{store.path.rstrip('/')}/{path}" if path else store.path for store, path in ends]
+    spec = JobSpec.of(
+        *addresses,
+        is_secret=lambda key: key in secret,
+        options={name: value for name, value in told.items() if value is not None},
+        configuration={**(configuration or {}), "target_store": target[0].path},
+    )
+    return Job(jobs_of_user(folder), spec, anew)
+
+
+def _endpoint(store: BaseArtifactStore) -> str | None:
+    value = store.describe().get("endpoint_url")
+    return str(value) if value else None
+
+
 def absolute(address: Address) -> str:
     """An address that says the same in another directory."""
     assert not isinstance(address, tuple)
@@ -248,7 +305,7 @@ move_sync = blocking_function(move, name="move_sync")
 mirror_sync = blocking_function(mirror, name="mirror_sync")
 
 
-_OF_STORES = ("on_event", "src_config", "dst_config")
+_OF_STORES = ("journal", "on_event", "src_config", "dst_config")
 _OF_A_RUN = ("concurrency", "memory_bytes", "bandwidth_bytes_s", "requests_per_second")
 
 
@@ -285,8 +342,14 @@ async def _run(
             )
             if name:
                 sink_path = f"{sink_path.rstrip('/')}/{name}" if sink_path else name
+            journal, job = settings.get("journal", False), None
+            if journal:
+                folder = None if journal is True else journal
+                job = job_between((store, path), (sink, sink_path), options, folder=folder)
             reports.append(
-                await copy_between(store, path, sink, sink_path, options=options, on_event=settings.get("on_event"))
+                await copy_between(
+                    store, path, sink, sink_path, options=options, job=job, on_event=settings.get("on_event")
+                )
             )
     return reports[0] if len(reports) == 1 else _combined(reports)
 

@@ -165,7 +165,7 @@ def test_json_has_the_documented_fields(run: Run, own_directories: Path) -> None
     value = run("cp", "-r", "--json", "tree", "copy").value
     assert value.keys() == {
         "ok", "files", "bytes", "skipped", "failed", "directories", "empty_directories_skipped", "links",
-        "links_skipped", "special_skipped", "excluded", "deleted", "not_deleted",
+        "links_skipped", "special_skipped", "excluded", "deleted", "not_deleted", "resumed", "resumed_bytes",
         "removed", "verified", "unverified", "unverified_files", "seconds",
         "dry_run", "sources", "target",
     }  # fmt: skip

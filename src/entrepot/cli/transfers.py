@@ -176,8 +176,8 @@ async def cp(
     look; nothing is ever partly visible.
 
     --json: one object: ok, files, bytes, skipped, failed (source, target, error, reason), directories,
-    empty_directories_skipped, links, links_skipped, special_skipped, removed, excluded, deleted, not_deleted, verified
-    (by what: how many files), unverified, unverified_files, seconds, dry_run, sources, target.
+    empty_directories_skipped, links, links_skipped, special_skipped, removed, excluded, deleted, not_deleted, resumed,
+    resumed_bytes, verified (by what: how many files), unverified, unverified_files, seconds, dry_run, sources, target.
     """
     chosen("--links", links, ("skip", "follow", "preserve"))
     chosen("--durability", durability, _DURABILITIES)
