@@ -246,39 +246,51 @@ class CancellationContract(StoreRules):
         suspensions = Suspensions(at)
         await suspensions.run(lambda: operation.run(store, place), form)
         await no_task_beyond(before, store)
-        found = await self._settled_files(store, f"{place}/")
+        found = await self._settled_files(store, f"{place}/", operation)
         if at is None:
             wanted = {**operation.before, **operation.after}
             assert found in ({name: data for name, data in wanted.items() if data is not None}, operation.before)
-        else:
-            self._check(operation, found, lost=not self.survives_a_cut_commit)
+        elif torn := self._torn(operation, found):
+            raise AssertionError(torn)
         return suspensions.seen
 
-    @staticmethod
-    def _check(operation: Operation, found: dict[str, bytes], *, lost: bool = False) -> None:
+    def _torn(self, operation: Operation, found: dict[str, bytes]) -> str:
+        """What is neither old nor new, or lost, in words; empty where nothing is."""
+        lost = not self.survives_a_cut_commit
         for name in {*operation.before, *operation.after, *found}:
             old = operation.before.get(name)
             if lost and name in operation.after and name not in found:
                 continue
-            assert found.get(name) in (old, operation.after.get(name, old)), f"{name} is neither old nor new"
+            if found.get(name) not in (old, operation.after.get(name, old)):
+                return f"{name} is neither old nor new: {found.get(name)!r:.100}"
         for source, target in operation.moves.items():
-            assert source in found or target in found, f"{source} is lost"
+            if source not in found and target not in found:
+                return f"{source} is lost"
+        return ""
 
-    async def _settled_files(self, store: BaseArtifactStore, prefix: str) -> dict[str, bytes]:
-        """The files of one run. A thread or a request that was under way may still end its step."""
+    async def _settled_files(self, store: BaseArtifactStore, prefix: str, operation: Operation) -> dict[str, bytes]:
+        """The files of one run. A thread or a request that was under way may still end its step at the server, and
+        what a server replaces piece by piece may be seen torn until it has.
+        """
         start = len(store.path) + 1
         deadline = time.monotonic() + _SETTLING_TIME_S
         while True:
             uris = [uri for uri in await self.raw_list() if uri.startswith(prefix, start)]
-            try:
-                return {uri[start + len(prefix) :]: await self.raw_read(uri) for uri in uris}
-            except Exception:
-                if time.monotonic() > deadline:
-                    if self.survives_a_cut_commit:
-                        raise
-                    there = [uri for uri in uris if await self.raw_exists(uri)]
-                    return {uri[start + len(prefix) :]: await self.raw_read(uri) for uri in there}
-                await anyio.sleep(0.01)
+            late = time.monotonic() > deadline
+            found: dict[str, bytes] = {}
+            failure: Exception | None = None
+            for uri in uris:
+                try:
+                    found[uri[start + len(prefix) :]] = await self.raw_read(uri)
+                except Exception as error:  # noqa: BLE001  # whatever the plain client raises for what goes or is torn
+                    failure = error
+            if failure is None and (late or not self._torn(operation, found)):
+                return found
+            if late and failure is not None:
+                if self.survives_a_cut_commit:
+                    raise failure
+                return found  # what cannot be read is lost
+            await anyio.sleep(0.01)
 
 
 def spread(count: int, points: int | None) -> Sequence[int]:
