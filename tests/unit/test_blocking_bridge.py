@@ -90,6 +90,7 @@ def test_nothing_public_is_missing() -> None:
         "configure",
         "copies_natively_from",
         "copy_batch",
+        "paced",
         "open_parts",
         "open_reader",
         "open_writer",
