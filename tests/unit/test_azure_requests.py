@@ -60,7 +60,7 @@ PRIMITIVES: dict[str, tuple[Any, Reply, str]] = {
     ),
     "create only": (
         lambda c: c.put("k", b"", WriteOptions(if_none_match=True)),
-        Reply(201),
+        Reply(201, {"etag": '"0x1"'}),
         (
             f"PUT /box/k\n{HOST}\nx-ms-blob-type: BlockBlob\ncontent-md5: {EMPTY}\n"
             f"x-ms-meta-entrepot_write: RANDOM\nif-none-match: *\n{TAIL}"
@@ -68,7 +68,7 @@ PRIMITIVES: dict[str, tuple[Any, Reply, str]] = {
     ),
     "replace this etag": (
         lambda c: c.put("k", b"", WriteOptions(if_match="0x1")),
-        Reply(201),
+        Reply(201, {"etag": '"0x1"'}),
         (
             f"PUT /box/k\n{HOST}\nx-ms-blob-type: BlockBlob\ncontent-md5: {EMPTY}\n"
             f'x-ms-meta-entrepot_write: RANDOM\nif-match: "0x1"\n{TAIL}'
@@ -76,7 +76,7 @@ PRIMITIVES: dict[str, tuple[Any, Reply, str]] = {
     ),
     "a directory's marker": (
         lambda c: c.put("d/", b""),
-        Reply(201),
+        Reply(201, {"etag": '"0x1"'}),
         (
             f"PUT /box/d/\n{HOST}\nx-ms-blob-type: BlockBlob\ncontent-md5: {EMPTY}\n"
             f"x-ms-meta-hdi_isfolder: true\nif-none-match: *\n{TAIL}"
@@ -125,14 +125,14 @@ PRIMITIVES: dict[str, tuple[Any, Reply, str]] = {
     ),
     "put part": (
         lambda c: c.put_part(UPLOAD, 3, b"hello"),
-        Reply(201),
+        Reply(201, {"etag": '"0x1"'}),
         f"PUT /box/a/k?comp=block&blockid={BLOCK.replace('=', '%3D')}\n{HOST}\ncontent-md5: {MD5}\n{TAIL}\n\nhello",
     ),
     "complete": (
         lambda c: c.complete_upload(
             UPLOAD, [Part(3, 5, crc32c=crc32c(b"hello")), Part(1, 6, crc32c=crc32c(b"first,"))]
         ),
-        Reply(201),
+        Reply(201, {"etag": '"0x1"'}),
         (
             f"PUT /box/a/k?comp=blocklist\n{HOST}\ncontent-type: application/xml\ncontent-md5: MD5\n"
             f"x-ms-meta-crc32c: {crc32c_hex(crc32c(b'first,hello'))}-11\n{TAIL}\n\n"
@@ -144,7 +144,7 @@ PRIMITIVES: dict[str, tuple[Any, Reply, str]] = {
         lambda c: c.complete_upload(
             Upload("k", "1" * 32, WriteOptions("text/csv", {"a": "1"}, if_none_match=True)), [Part(1, 5)]
         ),
-        Reply(201),
+        Reply(201, {"etag": '"0x1"'}),
         (
             f"PUT /box/k?comp=blocklist\n{HOST}\ncontent-type: application/xml\ncontent-md5: MD5\n"
             f"x-ms-blob-content-type: text/csv\nx-ms-meta-a: 1\nif-none-match: *\n{TAIL}\n\n"
@@ -183,7 +183,7 @@ def test_the_crc32c_of_a_whole_is_that_of_its_parts() -> None:
 
 
 async def test_a_block_is_copied_by_an_address_that_proves_it_may_be_read() -> None:
-    client, transport = client_of(Reply(201))
+    client, transport = client_of(Reply(201, {"etag": '"0x1"'}))
     part = await client.copy_part(UPLOAD, 3, client, "s é", ByteRange(5, 10), source_etag="0x1")
     assert part == Part(3, 5, BLOCK)
     (request,) = transport.requests

@@ -91,6 +91,7 @@ def test_nothing_public_is_missing() -> None:
         "copies_natively_from",
         "copy_batch",
         "drop_parts",
+        "paced",
         "open_parts",
         "open_reader",
         "open_writer",

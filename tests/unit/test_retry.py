@@ -159,12 +159,27 @@ async def test_no_wait_begins_that_would_end_after_the_deadline(make: Callable[.
 
 async def test_time_spent_in_attempts_counts_against_the_deadline(make: Callable[..., RetryPolicy], time: Time) -> None:
     async def slow(number: int) -> str:
-        time.now_s += 100
+        time.now_s += 60
         raise TimedOut
 
     with pytest.raises(TimedOut):
         await retrying(make(), slow)
-    assert len(time.slept_s) == 1
+    assert len(time.slept_s) == 2
+
+
+async def test_the_deadline_counts_from_when_bytes_last_moved(make: Callable[..., RetryPolicy], time: Time) -> None:
+    numbers = []
+
+    async def long(number: int) -> str:
+        # An attempt that nothing moves for 60 s is given up: this one was at it for most of its time.
+        numbers.append(number)
+        time.now_s += 1000
+        if number < 6:
+            raise ConnectionFailed
+        return "done"
+
+    assert await retrying(make(), long) == "done"
+    assert numbers == [1, 2, 3, 4, 5, 6]
 
 
 def test_jitter_is_full_between_nothing_and_the_bound() -> None:

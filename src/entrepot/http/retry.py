@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 class RetryPolicy:
     """How often, how long, how far apart. Throttling counts only against the deadline, not against the attempts.
 
+    deadline_s: since the operation began, or since its bytes last moved. stall_s: so long may an attempt last of which
+    no byte moves (`Timeouts`: connecting, and then the longest wait); one that lasted longer has moved some until then.
     unreachable_attempts: for an endpoint that has never answered. Most often its address is mistyped or its server
     not started, and someone waits for that message; one that did answer before gets `max_attempts`, as it may restart.
     """
@@ -37,6 +39,7 @@ class RetryPolicy:
     throttle_base_s: float = 1.0
     cap_s: float = 20.0
     retry_after_cap_s: float = 60.0
+    stall_s: float = 70.0
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     rng: random.Random = field(default_factory=random.Random)
@@ -110,6 +113,7 @@ async def retrying(policy: RetryPolicy, attempt: Callable[[int], Awaitable[T]], 
     started_s = policy.clock()
     failures: _Failures | None = None
     number = cost = 0
+    began_s = started_s
     while True:
         number += 1
         try:
@@ -119,7 +123,8 @@ async def retrying(policy: RetryPolicy, attempt: Callable[[int], Awaitable[T]], 
             if turn is None:
                 asked_s = policy.clock()
                 turn = await pace.enter(cost)
-                started_s += policy.clock() - asked_s
+                began_s = policy.clock()
+                started_s += began_s - asked_s
             before = INSIDE.set(True)
             try:
                 result = await attempt(number)
@@ -132,10 +137,13 @@ async def retrying(policy: RetryPolicy, attempt: Callable[[int], Awaitable[T]], 
             INSIDE.reset(before)
             return result
         except StoreError as error:
-            failures = failures or _Failures(policy)
-            delay_s = failures.wait_s(error, policy.clock() - started_s)
+            failures, now_s = failures or _Failures(policy), policy.clock()
+            if now_s - began_s > policy.stall_s:
+                started_s = now_s - policy.stall_s
+            delay_s = failures.wait_s(error, now_s - started_s)
             if delay_s is None:
                 raise
             cost = THROTTLE_COST if isinstance(error, Throttled) else TRANSIENT_COST
             _log.debug("attempt %d failed (%s); next in %.2f s", number, type(error).__name__, delay_s)
         await policy.sleep(delay_s)
+        began_s = policy.clock()

@@ -10,12 +10,13 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from entrepot import telemetry
 from entrepot.errors import (
     AlreadyExists,
     BadResponse,
+    ChecksumMismatch,
     ConnectionFailed,
     ContainerNotFound,
     NotFound,
@@ -32,6 +33,7 @@ from entrepot.rates import Rate
 from entrepot.services.download import Download
 from entrepot.services.faults import RangeOutside
 
+D = TypeVar("D")
 T = TypeVar("T")
 M = TypeVar("M", bound=Hashable)
 _log = logging.getLogger(__name__)
@@ -156,7 +158,7 @@ class ServiceClient(ObjectClient):
                 raise
             cause: Exception = error
         except PreconditionFailed as error:
-            if download.if_match is not None:
+            if download.if_match is not None or download.etag is None:
                 raise
             cause = error
         download.restart()
@@ -231,6 +233,26 @@ class ServiceClient(ObjectClient):
             raise UnsupportedOperation(
                 "the service does not keep conditions on deletes; delete without", operation="delete", uri=self.uri(key)
             )
+
+
+class Hashed(Generic[D]):
+    """What vouches for the bytes of a write: hashed anew after a service received others, before they go once more.
+
+    It is the reading again of what may have changed in memory, as in a buffer that its owner wrote to meanwhile.
+    """
+
+    __slots__ = ("_hash", "value")
+
+    def __init__(self, value: D, hash_again: Callable[[], Awaitable[D]]) -> None:
+        self.value, self._hash = value, hash_again
+
+    async def sent(self, send: Callable[[D], Awaitable[T]]) -> T:
+        """One attempt of the write."""
+        try:
+            return await send(self.value)
+        except ChecksumMismatch:
+            self.value = await self._hash()
+            raise
 
 
 class Unsure:

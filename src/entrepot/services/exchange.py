@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -20,10 +21,11 @@ Take: TypeAlias = Callable[[Response], Awaitable[T]]
 
 HeaderList: TypeAlias = tuple[tuple[str, str], ...]
 
-_ERROR: Final = b"<Error"
-
 ERROR_MAX_BYTES: Final = 64 * KIB
 """More than any service writes to say why it refuses."""
+
+_MARKUP: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")
+_JSON_ERROR: Final = re.compile(rb'\s*\{\s*"error"')
 
 
 class Call(NamedTuple):
@@ -155,18 +157,33 @@ class Exchange(ServiceClient):
 
 
 async def take_headers(response: Response) -> Mapping[str, str]:
-    """The head of a reply; its body, mostly empty, is read: unread it would cost the connection.
-
-    Raises: Unreadable for a success with an error in it, which is none.
-    """
-    if _ERROR in await response.read(ERROR_MAX_BYTES):
-        raise Unreadable("an error inside of a success")
+    """The head of a reply whose body is empty; read all the same, as unread it would cost the connection."""
+    await take_nothing(response)
     return response.headers
 
 
 async def take_nothing(response: Response) -> None:
     """Nothing of a reply but that it is a success."""
+    body = await response.read(ERROR_MAX_BYTES)
+    if body and response.status < 300 and (_MARKUP.match(body) or _JSON_ERROR.match(body)):
+        # An error inside it, or somebody else's page, such as a proxy's.
+        raise Unreadable("a document where a success has none")
+
+
+async def take_size(response: Response) -> Mapping[str, str]:
+    """The head of a reply to HEAD, which tells an object's size."""
     await response.read(ERROR_MAX_BYTES)
+    if not response.headers.get("content-length", "").isdecimal():
+        raise Unreadable("a reply without the object's size")
+    return response.headers
+
+
+async def take_written(response: Response) -> Mapping[str, str]:
+    """The head of the reply to a write, of a service that always tells the etag of what it has written."""
+    headers = await take_headers(response)
+    if not headers.get("etag"):
+        raise Unreadable("no etag of what was written")
+    return headers
 
 
 def take_document(parse: Callable[[bytes], T], most_bytes: int) -> Take[T]:

@@ -74,6 +74,9 @@ COMMON: Final[Mapping[int, Meaning]] = {
 }
 """What HTTP's own statuses mean, the same at every service."""
 
+_FINAL: Final = frozenset({505, 506, 508, 510, 511})
+"""Failures that come again with the same request. All above them are of gateways (520 to 530, 599), and pass."""
+
 
 @dataclass(frozen=True, slots=True)
 class Faults:
@@ -87,7 +90,7 @@ class Faults:
         found = self.by_code.get(reply.code) or self.by_status.get(reply.status) or COMMON.get(reply.status)
         if found is not None:
             return found
-        if reply.status >= 500:
+        if reply.status >= 500 and reply.status not in _FINAL:
             return ServiceUnavailable, "the service failed"
         if reply.status < 400:
             return BadResponse, "an answer that does not fit the request"

@@ -27,7 +27,7 @@ from entrepot.models import NO_OPTIONS, Buffer, ByteRange, ObjectStat, Part, Upl
 from entrepot.objects.client import ObjectClient
 from entrepot.objects.waves import REQUESTS, wave
 from entrepot.services.checksums import aside, combine_crc32c, crc32c, crc32c_hex, md5_hex
-from entrepot.services.client import Unsure, flat
+from entrepot.services.client import Hashed, Unsure, flat
 from entrepot.services.headers import etag_of, http_time
 
 _log = logging.getLogger(__name__)
@@ -62,9 +62,10 @@ class AzureBlocks(AzureReading):
     async def put_part(self, upload: Upload, number: int, data: Buffer) -> Part:
         self._require_open(upload, "put_part")
         data = flat(data)
-        md5, crc = await aside(_md5_and_crc32c, data)
+        hashed = Hashed(await aside(_md5_and_crc32c, data), lambda: aside(_md5_and_crc32c, data))
         name = block_id(upload.upload_id, number)
-        await self._retried(lambda: self._put_block(upload.key, name, data, md5))
+        await self._retried(lambda: hashed.sent(lambda sums: self._put_block(upload.key, name, data, sums[0])))
+        md5, crc = hashed.value
         return Part(number, len(data), name, md5, crc)
 
     async def copy_part(

@@ -36,7 +36,7 @@ from entrepot.objects.client import CHANGED, NO_ETAGS
 from entrepot.objects.waves import REQUESTS, wave
 from entrepot.paths import printable
 from entrepot.services.checksums import md5_aside
-from entrepot.services.client import Unsure, flat
+from entrepot.services.client import Hashed, Unsure, flat
 from entrepot.services.headers import etag_of, http_time
 
 _log = logging.getLogger(__name__)
@@ -67,12 +67,17 @@ class AzureClient(AzureCopies):
             return await self._put_marker(key, options, md5)
         if options is not NO_OPTIONS and (options.if_none_match or options.if_match is not None):
             return await self._put_on_condition(key, data, options, md5)
-        headers = await self._retried(lambda: self._put(key, data, options, md5))
-        if _took_other_bytes(headers, md5):
+        hashed = Hashed(md5, lambda: md5_aside(data))
+
+        async def attempt() -> Mapping[str, str]:
+            return await hashed.sent(lambda md5: self._put(key, data, options, md5))
+
+        headers = await self._retried(attempt)
+        if _took_other_bytes(headers, hashed.value):
             # Its own check of Content-MD5 did not see it.
-            headers = await self._retried(lambda: self._put(key, data, options, md5))
-            self._require_same_bytes(key, headers, md5)
-        return self._written(key, len(data), options, md5, headers)
+            headers = await self._retried(attempt)
+            self._require_same_bytes(key, headers, hashed.value)
+        return self._written(key, len(data), options, hashed.value, headers)
 
     def _require_same_bytes(self, key: str, headers: Mapping[str, str], md5: str) -> None:
         if _took_other_bytes(headers, md5):
@@ -97,8 +102,11 @@ class AzureClient(AzureCopies):
     async def _put_on_condition(self, key: str, data: Buffer, options: WriteOptions, md5: str) -> ObjectStat:
         unsure = Unsure()
         own = {WRITE_ID: secrets.token_hex(8)}
+        hashed = Hashed(md5, lambda: md5_aside(data))
         try:
-            headers = await self._retried(lambda: unsure.watch(self._put(key, data, options, md5, own)))
+            headers = await self._retried(
+                lambda: unsure.watch(hashed.sent(lambda md5: self._put(key, data, options, md5, own)))
+            )
         except StoreError as error:
             if not unsure.settles(error) and not isinstance(error, AlreadyExists):
                 raise
@@ -109,8 +117,8 @@ class AzureClient(AzureCopies):
                 raise
             _log.warning("the reply to a conditional write of %s was lost; the blob is ours", self.uri(key))
             return stat_of(key, found)
-        self._require_same_bytes(key, headers, md5)
-        return self._written(key, len(data), options, md5, headers)
+        self._require_same_bytes(key, headers, hashed.value)
+        return self._written(key, len(data), options, hashed.value, headers)
 
     async def _put_as_a_block(self, key: str, data: Buffer, options: WriteOptions) -> ObjectStat:
         """Create only where blocks that were never committed stand in the way of a plain write; two requests more."""

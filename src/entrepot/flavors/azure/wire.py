@@ -21,7 +21,16 @@ from entrepot.flavors.azure.requests import BlockKind, Requests
 from entrepot.http.transport import Request, Response, Transport
 from entrepot.models import Buffer, ByteRange, DeleteFailure, ListPage, ObjectData, Upload, WriteOptions
 from entrepot.services.download import Download
-from entrepot.services.exchange import Call, Exchange, HeaderList, take_document, take_headers, take_nothing
+from entrepot.services.exchange import (
+    Call,
+    Exchange,
+    HeaderList,
+    take_document,
+    take_headers,
+    take_nothing,
+    take_size,
+    take_written,
+)
 from entrepot.services.faults import ErrorReply
 from entrepot.services.headers import http_time
 from entrepot.services.xml import XML_MAX_BYTES
@@ -81,7 +90,7 @@ class AzureWireClient(Exchange, AzureClient):
     # ---- blobs ------------------------------------------------------------------------------------
 
     async def _head(self, key: str, version: str | None = None) -> Mapping[str, str]:
-        return await self._ask("head", key, self._requests.head(key, version), take_headers)
+        return await self._ask("head", key, self._requests.head(key, version), take_size)
 
     async def _get(self, download: Download) -> ObjectData | None:
         asked = self._requests.get(download.key, download.span, download.etag, download.version)
@@ -91,7 +100,7 @@ class AzureWireClient(Exchange, AzureClient):
         self, key: str, data: Buffer, options: WriteOptions, md5: str, own: Mapping[str, str] = NOTHING
     ) -> Mapping[str, str]:
         call = self._requests.put(key, data, options, md5, own)
-        return await self._ask("put", key, call, take_headers, creates=options.if_none_match)
+        return await self._ask("put", key, call, take_written, creates=options.if_none_match)
 
     async def _delete(self, key: str, if_match: str | None = None) -> None:
         await self._ask("delete", key, self._requests.delete(key, if_match), take_nothing)
@@ -141,7 +150,7 @@ class AzureWireClient(Exchange, AzureClient):
         # Of its own account the service reads what the credentials of the request may; a SAS has to be in the address.
         url = self._credential.appended(source.url) if isinstance(self._credential, Sas) else source.url
         call = self._requests.copy(url, key, options, own, source.etag)
-        return await self._ask("copy", key, call, take_headers, creates=options.if_none_match)
+        return await self._ask("copy", key, call, take_written, creates=options.if_none_match)
 
     async def _abort_copy(self, key: str, copy_id: str) -> None:
         await self._ask("copy", key, self._requests.abort_copy(key, copy_id), take_nothing)
@@ -180,7 +189,7 @@ class AzureWireClient(Exchange, AzureClient):
         self, upload: Upload, block_ids: Sequence[str], own: Mapping[str, str]
     ) -> Mapping[str, str]:
         call = self._requests.put_block_list(upload.key, block_ids, upload.options, own)
-        return await self._ask("complete_upload", upload.key, call, take_headers, creates=upload.options.if_none_match)
+        return await self._ask("complete_upload", upload.key, call, take_written, creates=upload.options.if_none_match)
 
     async def _block_list(self, key: str, kind: BlockKind) -> list[tuple[str, int]]:
         call = self._requests.block_list(key, kind)

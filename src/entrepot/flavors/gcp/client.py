@@ -27,7 +27,7 @@ from entrepot.flavors.gcp.attempts import (
     GcpAttempts,
     condition_of,
     is_generation,
-    recognised,
+    is_written,
     with_write_id,
     without_write_id,
 )
@@ -58,7 +58,7 @@ from entrepot.models import (
 )
 from entrepot.objects.client import NO_ETAGS, ObjectClient
 from entrepot.services.checksums import PartCrc32c, crc32c_aside, crc32c_hex
-from entrepot.services.client import flat
+from entrepot.services.client import Hashed, flat
 from entrepot.services.download import Download
 from entrepot.services.endpoint import Endpoint, keeps_path
 
@@ -189,11 +189,13 @@ class GcpClient(GcpAttempts):
         condition = condition_of(options, self.uri(key))
         if condition is not None:
             options = with_write_id(options)
-        crc32c = await crc32c_aside(data)
-        wanted, size = crc32c_hex(crc32c), len(data)
+        hashed, size = Hashed(await crc32c_aside(data), lambda: crc32c_aside(data)), len(data)
 
         async def write(generation: str | None) -> ObjectStat:
-            stat = await self._put(key, data, options, crc32c, generation)
+            return await hashed.sent(lambda crc32c: put(crc32c, generation))
+
+        async def put(crc32c: int, generation: str | None) -> ObjectStat:
+            stat, wanted = await self._put(key, data, options, crc32c, generation), crc32c_hex(crc32c)
             if stat.checksums.get("crc32c", wanted) != wanted or stat.size_bytes != size:
                 raise ChecksumMismatch(
                     "the service's checksum of what it stored is not that of what was sent; write it again",
@@ -202,7 +204,10 @@ class GcpClient(GcpAttempts):
                 )
             return stat
 
-        stat = await self.settled(key, write, recognised(size, wanted, options), condition)
+        async def recognise(seen: ObjectStat) -> ObjectStat | None:
+            return seen if is_written(seen, size, crc32c_hex(hashed.value), options) else None
+
+        stat = await self.settled(key, write, recognise, condition)
         return without_write_id(stat)
 
     async def delete(self, key: str, *, if_match: str | None = None) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 import anyio
 
 from entrepot.errors import ChecksumMismatch, NotFound, PreconditionFailed, ServiceError, StoreError
-from entrepot.flavors.gcp.attempts import LIMITS, NO_OBJECT, GcpAttempts, condition_of, recognised
+from entrepot.flavors.gcp.attempts import LIMITS, NO_OBJECT, GcpAttempts, condition_of, is_written, recognised
 from entrepot.flavors.gcp.removals import Removals
 from entrepot.flavors.gcp.requests import Doomed, Piece
 from entrepot.models import NO_OPTIONS, Buffer, ObjectStat, Part, Upload, WriteOptions
@@ -25,6 +25,7 @@ from entrepot.objects.uploads import LATE_S
 from entrepot.objects.waves import REQUESTS, wave
 from entrepot.paths import TEMPORARY_PREFIX
 from entrepot.services.checksums import combine_crc32c, crc32c_aside, crc32c_hex
+from entrepot.services.client import Hashed
 
 _log = logging.getLogger(__name__)
 
@@ -89,22 +90,27 @@ class ComposedUploads:
         self._require_open(upload, "put_part")
         write = secrets.token_hex(4)
         self._begun[upload.upload_id] = self._begun.get(upload.upload_id, 0) + 1
-        crc32c = await crc32c_aside(data)
+        hashed = Hashed(await crc32c_aside(data), lambda: crc32c_aside(data))
         try:
-            stat = await self._temporary(f"{self._base(upload)}{number:05d}-{write}", data, crc32c)
+            stat = await self._temporary(f"{self._base(upload)}{number:05d}-{write}", data, hashed)
         except BaseException:
             self._given_up.add(upload.upload_id)
             raise
-        return Part(number, len(data), f"{write}-{stat.etag}", crc32c=crc32c)
+        return Part(number, len(data), f"{write}-{stat.etag}", crc32c=hashed.value)
 
-    async def _temporary(self, key: str, data: Buffer, crc32c: int) -> ObjectStat:
-        client, wanted = self._client, crc32c_hex(crc32c)
+    async def _temporary(self, key: str, data: Buffer, hashed: Hashed[int]) -> ObjectStat:
+        client = self._client
 
         async def write(generation: str | None) -> ObjectStat:
-            return await client._put(key, data, NO_OPTIONS, crc32c, generation, temporary=True)
+            return await hashed.sent(
+                lambda crc32c: client._put(key, data, NO_OPTIONS, crc32c, generation, temporary=True)
+            )
 
-        # Nobody else writes at this key: whatever is there is ours.
-        return await client.settled(key, write, recognised(len(data), wanted, NO_OPTIONS), NO_OBJECT)
+        async def recognise(seen: ObjectStat) -> ObjectStat | None:
+            # Nobody else writes at this key: whatever is there is ours.
+            return seen if is_written(seen, len(data), crc32c_hex(hashed.value), NO_OPTIONS) else None
+
+        return await client.settled(key, write, recognise, NO_OBJECT)
 
     async def complete(self, upload: Upload, parts: Sequence[Part]) -> ObjectStat:
         """Join the parts, 32 at a time; the last composition publishes, by the conditions of the upload.

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from entrepot.flavors.gcp.requests import WRITE_ID
 from entrepot.models import ListPage, ObjectStat
-from entrepot.services.faults import ErrorReply, Unreadable
+from entrepot.services.faults import ErrorInside, ErrorReply, Unreadable
 from entrepot.services.headers import http_time, iso_time
 from entrepot.services.metadata import header_text
 from entrepot.services.xml import error_told
@@ -102,7 +102,14 @@ def session_of(headers: Mapping[str, str]) -> str:
 
 
 def document(body: bytes) -> dict[str, Any]:
-    """A JSON object. Raises: Unreadable for anything else."""
+    """The JSON object of a success. Raises: Unreadable for anything else; ErrorInside for an error."""
+    found = _json(body)
+    if "error" in found:
+        raise ErrorInside(_json_error(200, {}, found))
+    return found
+
+
+def _json(body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -226,7 +233,7 @@ def error_reply(status: int, headers: Mapping[str, str], body: bytes = b"") -> E
     """What a failed reply says, whatever its body is: JSON, XML, a proxy's page, nothing."""
     if body.lstrip()[:1] == b"{":
         try:
-            return _json_error(status, headers, document(body))
+            return _json_error(status, headers, _json(body))
         except Unreadable:
             return ErrorReply(status, headers=headers)
     return error_told(body, status, headers) or ErrorReply(status, headers=headers)

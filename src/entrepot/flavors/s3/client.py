@@ -46,7 +46,7 @@ from entrepot.models import (
 from entrepot.objects.client import CHANGED, NO_ETAGS, ObjectClient
 from entrepot.objects.uploads import drop_lost_uploads
 from entrepot.services.checksums import md5_aside
-from entrepot.services.client import Unsure, flat
+from entrepot.services.client import Hashed, Unsure, flat
 from entrepot.services.download import Download
 from entrepot.services.headers import etag_of, is_md5
 
@@ -123,14 +123,24 @@ class S3Client(S3Attempts):
     async def put(self, key: str, data: Buffer, options: WriteOptions = NO_OPTIONS) -> ObjectStat:
         data = flat(data)
         self._check_write(key, options)
-        digests = await digest_aside(data, signed=self._signs_bodies)
+        hashed = await self._hashed(data)
         if options.if_none_match or options.if_match is not None:
-            return await self._put_on_condition(key, data, options, digests)
-        headers = await self._retried(lambda: self._put(key, data, options, digests))
-        if self.etags.matches(headers, etag_of(headers), digests.md5) is False and self.etags.holds:
+            return await self._put_on_condition(key, data, options, hashed)
+
+        async def attempt() -> Mapping[str, str]:
+            return await hashed.sent(lambda digests: self._put(key, data, options, digests))
+
+        headers = await self._retried(attempt)
+        if self.etags.matches(headers, etag_of(headers), hashed.value.md5) is False and self.etags.holds:
             # The service took other bytes than were sent, and its own check of Content-MD5 did not see it.
-            headers = await self._retried(lambda: self._put(key, data, options, digests))
-        return self._written(key, len(data), options, digests, headers)
+            headers = await self._retried(attempt)
+        return self._written(key, len(data), options, hashed.value, headers)
+
+    async def _hashed(self, data: Buffer) -> Hashed[Digests]:
+        async def digests() -> Digests:
+            return await digest_aside(data, signed=self._signs_bodies)
+
+        return Hashed(await digests(), digests)
 
     def _written(
         self, key: str, size: int, options: WriteOptions, digests: Digests, headers: Mapping[str, str]
@@ -153,19 +163,24 @@ class S3Client(S3Attempts):
             checksums={"md5": digests.md5} if matches else {},
         )
 
-    async def _put_on_condition(self, key: str, data: Buffer, options: WriteOptions, digests: Digests) -> ObjectStat:
+    async def _put_on_condition(
+        self, key: str, data: Buffer, options: WriteOptions, hashed: Hashed[Digests]
+    ) -> ObjectStat:
         unsure = Unsure()
         try:
-            headers = await self._retried(lambda: unsure.watch(self._put(key, data, options, digests)))
+            headers = await self._retried(
+                lambda: unsure.watch(hashed.sent(lambda digests: self._put(key, data, options, digests)))
+            )
         except StoreError as error:
             if not unsure.settles(error):
                 raise
             stat = await self._found(key)
-            if stat is None or (stat.size_bytes, stat.etag) != (len(data), digests.md5):
+            md5 = hashed.value.md5
+            if stat is None or (stat.size_bytes, stat.etag) != (len(data), md5):
                 raise
             _log.warning("the reply to a conditional write of %s was lost; the object is ours", self.uri(key))
-            return replace(stat, checksums={"md5": digests.md5})
-        return self._written(key, len(data), options, digests, headers)
+            return replace(stat, checksums={"md5": md5})
+        return self._written(key, len(data), options, hashed.value, headers)
 
     async def delete_many(self, keys: Sequence[str], *, etags: Mapping[str, str] = NO_ETAGS) -> list[DeleteFailure]:
         self._check_pinned("", etags)
@@ -263,9 +278,12 @@ class S3Client(S3Attempts):
 
     async def put_part(self, upload: Upload, number: int, data: Buffer) -> Part:
         data = flat(data)
-        digests = await digest_aside(data, signed=self._signs_bodies)
-        headers = await self._retried(lambda: self._put_part(upload, number, data, digests))
-        return Part(number, len(data), etag_of(headers) or digests.md5, digests.md5)
+        hashed = await self._hashed(data)
+        headers = await self._retried(
+            lambda: hashed.sent(lambda digests: self._put_part(upload, number, data, digests))
+        )
+        md5 = hashed.value.md5
+        return Part(number, len(data), etag_of(headers) or md5, md5)
 
     async def copy_part(
         self,

@@ -115,7 +115,8 @@ class S3SdkClient(S3Client):
                 return await getattr(client, method)(**parameters)
             except ClientError as error:
                 reply = _error_reply(error)
-                if not last and reply.code in EXPIRED and await self._credentials.refresh(credentials) != credentials:
+                expired = reply.code in EXPIRED or reply.status == 401
+                if not last and expired and await self._credentials.refresh(credentials) != credentials:
                     continue
                 if reply.status == 416 and method == "get_object":
                     raise RangeOutside from None

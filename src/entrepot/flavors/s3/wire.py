@@ -29,7 +29,16 @@ from entrepot.models import (
     WriteOptions,
 )
 from entrepot.services.download import Download
-from entrepot.services.exchange import Call, Exchange, Take, take_document, take_headers, take_nothing
+from entrepot.services.exchange import (
+    Call,
+    Exchange,
+    Take,
+    take_document,
+    take_headers,
+    take_nothing,
+    take_size,
+    take_written,
+)
 from entrepot.services.faults import ErrorInside, ErrorReply
 from entrepot.services.headers import http_time
 from entrepot.services.xml import XML_MAX_BYTES
@@ -112,7 +121,7 @@ class S3WireClient(Exchange, S3Client):
 
     async def _correct(self, reply: ErrorReply, made: _Made, corrected: set[str]) -> bool:
         address, credentials = made
-        if reply.code in EXPIRED and "token" not in corrected:
+        if (reply.code in EXPIRED or reply.status == 401) and "token" not in corrected:
             corrected.add("token")
             return await self._credentials.refresh(credentials) != credentials
         if reply.code in SKEWED and "clock" not in corrected:
@@ -137,10 +146,14 @@ class S3WireClient(Exchange, S3Client):
         self._address = self._locate(await self._region())
         return self._address
 
+    @property
+    def _take_written(self) -> Take[Mapping[str, str]]:
+        return take_written if self.capabilities.etags else take_headers
+
     # ---- objects ----------------------------------------------------------------------------------
 
     async def _head(self, key: str, version: str | None) -> Mapping[str, str]:
-        return await self._ask("head", key, self._requests.head(key, version), take_headers)
+        return await self._ask("head", key, self._requests.head(key, version), take_size)
 
     async def _get(self, download: Download) -> ObjectData | None:
         asked = self._requests.get(download.key, download.span, download.etag, download.version)
@@ -148,7 +161,7 @@ class S3WireClient(Exchange, S3Client):
 
     async def _put(self, key: str, data: Buffer, options: WriteOptions, digests: Digests) -> Mapping[str, str]:
         call = self._requests.put(key, data, options, digests)
-        return await self._ask("put", key, call, take_headers, creates=options.if_none_match)
+        return await self._ask("put", key, call, self._take_written, creates=options.if_none_match)
 
     async def _delete(self, key: str, if_match: str | None = None) -> None:
         await self._ask("delete", key, self._requests.delete(key, if_match), take_nothing)
@@ -177,7 +190,7 @@ class S3WireClient(Exchange, S3Client):
 
     async def _put_part(self, upload: Upload, number: int, data: Buffer, digests: Digests) -> Mapping[str, str]:
         call = self._requests.put_part(upload, number, data, digests)
-        return await self._ask("put_part", upload.key, call, take_headers)
+        return await self._ask("put_part", upload.key, call, self._take_written)
 
     async def _copy_part(self, upload: Upload, number: int, source: CopySource, byte_range: ByteRange) -> str:
         call = self._requests.copy_part(upload, number, source, byte_range)
