@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import ClassVar, Literal
 
 import pytest
@@ -18,7 +18,9 @@ from entrepot.http.retry import RetryPolicy
 from entrepot.models import ByteRange
 from entrepot.objects.client import ObjectClient
 from entrepot.testing.clients import ObjectClientContract
+from entrepot.testing.faults import FaultProxy
 from entrepot.testing.servers import S3Access, Server
+from entrepot.testing.strict import StrictS3
 
 
 class _OnS3(ObjectClientContract):
@@ -182,6 +184,20 @@ class TestWireOnStrict(_OnStrict):
 
 class TestSdkOnStrict(_OnStrict):
     KIND = "sdk"
+
+
+class TestWireThroughTheFaultProxy(_OnStrict):
+    """A proxy without rules is not noticed."""
+
+    KIND = "wire"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls, strict_server: StrictS3) -> Iterator[S3Access]:
+        with FaultProxy(strict_server.endpoint_url) as proxy:
+            yield strict_server.at(proxy.url)
+            assert proxy.count() > 100
+            assert not proxy.hits
 
 
 @pytest.mark.anyio

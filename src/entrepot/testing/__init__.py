@@ -2,6 +2,8 @@
 
     from entrepot.testing import ArtifactStoreContract, FolderHooks, ObjectClientContract, S3Hooks
 
+A proxy that has chosen requests go wrong (`FaultProxy`), and an S3 that is strict (`strict_s3`): docs/testing.md.
+
 It needs `entrepot[testing]`, and each server its own package (see `entrepot.testing.servers`).
 Names resolve when they are first used, so that the servers can be had without pytest.
 """
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from entrepot.testing.cancelling import CancellationContract
     from entrepot.testing.clients import ObjectClientContract
     from entrepot.testing.contract import ArtifactStoreContract
+    from entrepot.testing.faults import FaultProxy, Rule, burst
     from entrepot.testing.forking import ProcessContract
     from entrepot.testing.gcs import GcsServer, fake_gcs
     from entrepot.testing.hooks import AzureHooks, FolderHooks, GcsHooks, S3Hooks
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
     from entrepot.testing.raw_azure import RawAzure
     from entrepot.testing.raw_gcs import RawGcs
     from entrepot.testing.raw_s3 import RawS3
-    from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
+    from entrepot.testing.servers import S3Access, Server, juicefs_gateway, moto_s3, rclone_s3
+    from entrepot.testing.strict import StrictS3, strict_s3
 
 _HOMES = {
     "ArtifactStoreContract": "contract",
@@ -32,6 +36,7 @@ _HOMES = {
     "AzuriteServer": "azure_server",
     "BlockingStoreContract": "parity",
     "CancellationContract": "cancelling",
+    "FaultProxy": "faults",
     "FolderHooks": "hooks",
     "GcsHooks": "hooks",
     "GcsServer": "gcs",
@@ -40,14 +45,19 @@ _HOMES = {
     "RawAzure": "raw_azure",
     "RawGcs": "raw_gcs",
     "RawS3": "raw_s3",
+    "Rule": "faults",
+    "S3Access": "servers",
     "S3Hooks": "hooks",
     "Server": "servers",
     "StoreModelContract": "machine",
+    "StrictS3": "strict",
     "azurite": "azure_server",
+    "burst": "faults",
     "fake_gcs": "gcs",
     "juicefs_gateway": "servers",
     "moto_s3": "servers",
     "rclone_s3": "servers",
+    "strict_s3": "strict",
 }
 
 __all__ = [
@@ -56,6 +66,7 @@ __all__ = [
     "AzuriteServer",
     "BlockingStoreContract",
     "CancellationContract",
+    "FaultProxy",
     "FolderHooks",
     "GcsHooks",
     "GcsServer",
@@ -64,14 +75,19 @@ __all__ = [
     "RawAzure",
     "RawGcs",
     "RawS3",
+    "Rule",
+    "S3Access",
     "S3Hooks",
     "Server",
     "StoreModelContract",
+    "StrictS3",
     "azurite",
+    "burst",
     "fake_gcs",
     "juicefs_gateway",
     "moto_s3",
     "rclone_s3",
+    "strict_s3",
 ]
 
 _RULES = (
