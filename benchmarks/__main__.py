@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import cloud_ops, copies, listing, local_tree, single_ops
+from benchmarks import cloud_ops, copies, listing, local_tree, safeguards, single_ops
 
 SCENARIOS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "small-files": copies.small_files,
@@ -17,6 +17,7 @@ SCENARIOS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "gcp-ops": cloud_ops.gcp_ops,
     "azure-ops": cloud_ops.azure_ops,
     "local-tree": local_tree.local_tree,
+    "safeguards": safeguards.safeguards,
 }
 
 
