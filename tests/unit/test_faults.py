@@ -372,6 +372,22 @@ def test_a_dropped_reply_follows_a_request_that_was_carried_out(server: Recordin
     assert ask(proxy, "PUT", body=b"again").status == 200
 
 
+def test_a_reply_can_be_kept_back_without_a_reset(server: RecordingServer, proxy: FaultProxy) -> None:
+    server.answer = lambda _: b"HTTP/1.1 204 No Content\r\n\r\n"
+    proxy.add(Rule("delete", DropReply("close")), Rule("delete", DropReply("stall")))
+    for how in ("close", "stall"):
+        with connected(proxy.url) as client:
+            client.send(b"DELETE /bucket/key HTTP/1.1\r\nHost: h\r\n\r\n")
+            if how == "close":
+                assert client.rest() == b""
+            else:
+                client.socket.settimeout(0.2)
+                with pytest.raises(TimeoutError):
+                    client.socket.recv(1)
+    assert len(server.got) == 2
+    assert proxy.hits == {"DropReply": 2}
+
+
 def bits_that_differ(one: bytes, other: bytes) -> list[tuple[int, int]]:
     assert len(one) == len(other)
     return [(at, (a ^ b).bit_count()) for at, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
@@ -412,6 +428,15 @@ def test_a_status_is_answered_without_the_server(server: RecordingServer, proxy:
     assert server.got == []
     assert ask(proxy, "PUT", body=CONTENT).status == 200
     assert proxy.hits == {"Status": 2}
+
+
+def test_a_status_that_has_no_body_has_none(server: RecordingServer, proxy: FaultProxy) -> None:
+    proxy.add(Rule("get", Status(304)))
+    with connected(proxy.url) as client:
+        for _ in range(2):
+            client.send(b"GET /bucket/key HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert client.until(b"\r\n\r\n").startswith(b"HTTP/1.1 304 ")
+        assert client.until(b"hello") == plain()
 
 
 def test_a_status_that_is_applied_comes_after_the_work(server: RecordingServer, proxy: FaultProxy) -> None:

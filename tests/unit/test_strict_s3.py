@@ -460,6 +460,29 @@ class TestRefusals:
         ]
         assert raw.keys() == ["other"]
 
+    def test_a_delete_can_be_pinned_to_an_etag(self, raw: RawS3) -> None:
+        raw.put("key", b"1")
+        assert said(raw.request("DELETE", "key", headers={"if-match": '"0"'})) == (412, "PreconditionFailed")
+        assert raw.exists("key")
+        pinned = {"if-match": f'"{hashlib.md5(b"1").hexdigest()}"'}
+        assert raw.request("DELETE", "key", headers=pinned).status == 204
+        assert said(raw.request("DELETE", "key", headers=pinned)) == (404, "NoSuchKey")
+
+    @pytest.mark.parametrize("condition", [{"if-none-match": "*"}, {"if-match": '"0"'}])
+    def test_copies_and_completions_keep_conditions_on_their_target(
+        self, raw: RawS3, condition: Mapping[str, str]
+    ) -> None:
+        raw.put("key", b"old")
+        raw.put("source", b"new")
+        copied = raw.request("PUT", "key", headers={"x-amz-copy-source": "/bucket/source", **condition})
+        assert said(copied) == (412, "PreconditionFailed")
+        upload = created(raw)
+        sent(raw, upload, 1, b"new")
+        assert said(completed(raw, upload, row(1, b"new"), condition)) == (412, "PreconditionFailed")
+        assert raw.get("key") == b"old"
+        assert completed(raw, upload, row(1, b"new")).status == 200, "a refused completion leaves the upload"
+        assert raw.get("key") == b"new"
+
     def test_one_of_many_creators_wins(self, server: StrictS3, raw: RawS3) -> None:
         found: list[int] = []
 

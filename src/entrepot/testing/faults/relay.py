@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from entrepot.testing.faults.log import Log, Record
 from entrepot.testing.faults.operations import Asked, Service, asked_of, key_is_in_body, with_key
@@ -33,6 +33,8 @@ from entrepot.testing.faults.values import (
 from entrepot.testing.loopback import HEAD_MOST_BYTES, close, flushed, reset
 from entrepot.testing.messages import BadMessage, Body, Head, RequestHead, read_head, status_line, status_of
 
+_IN_PLACE: Final[dict[str, Reset | Close | Stall]] = {"reset": Reset(), "close": Close(), "stall": Stall()}
+_BODILESS: Final = frozenset({204, 304})
 _Stub = Status | ErrorBody | EmptyOk | RedirectTo
 
 
@@ -158,7 +160,7 @@ class Relay:
                 pass
             case RedirectTo(url, code):
                 status, fields = code, [("Location", url.rstrip("/") + request.target)]
-        head, content = made_reply(status, fields, content, closes=last)
+        head, content = made_reply(status, fields, b"" if status in _BODILESS else content, closes=last)
         record.take_effect()
         record.status = status
         if request.method != "HEAD":
@@ -212,11 +214,11 @@ class Relay:
         body = Body.of_reply(head, request.method, reader)
         last = request.head.ends_connection or head.ends_connection or body.until_close
         match record.fault:
-            case DropReply():
+            case DropReply(how):
                 while await body.next() is not None:
                     pass
                 record.take_effect()
-                raise Cut(Reset())
+                raise Cut(_IN_PLACE[how])
             case (Status() | ErrorBody() | EmptyOk()) as stub:
                 while await body.next() is not None:
                     pass

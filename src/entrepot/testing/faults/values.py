@@ -63,7 +63,12 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class DropReply:
-    """The server gets the whole request and answers; the client gets a reset in place of the reply."""
+    """The server gets the whole request and answers; of the reply, not even its head, nothing reaches the client.
+
+    how: what comes in its place: a reset, the connection's end in order, or nothing until the client gives up.
+    """
+
+    how: Literal["reset", "close", "stall"] = "reset"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from entrepot.testing.strict.state import Bucket, Described, Object, State, md5
 
 _META: Final = "x-amz-meta-"
 _META_MOST_BYTES: Final = 2048
+# What is kept of an object's own headers; a read may ask for others in their place.
 _KEPT: Final = frozenset(
     {"cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires"}
 )
@@ -27,8 +28,6 @@ _STORAGE_CLASSES: Final = frozenset(
         "DEEP_ARCHIVE",
     }
 )  # fmt: skip
-_OVERRIDES: Final = ("cache-control", "content-disposition", "content-encoding", "content-language", "content-type",
-                     "expires")  # fmt: skip
 _DELETE_MOST: Final = 1000
 
 
@@ -186,7 +185,7 @@ def _checksum_fields(checksum: Checksum | None) -> dict[str, str]:
 
 
 def _overridden(request: Request) -> dict[str, str]:
-    values = {name: request.parameter(f"response-{name}") for name in _OVERRIDES}
+    values = {name: request.parameter(f"response-{name}") for name in _KEPT}
     return {name: value for name, value in values.items() if value is not None}
 
 
