@@ -76,7 +76,7 @@ class TestResumingOnMotoBySdk(_Hooks, ResumingRules):
     CLIENT = "sdk"
 
 
-class TestS3OnStrict(_OnS3):
+class TestS3OnStrict(_Hooks, WritingRules, BulkRules, ResumingRules):
     """All that Amazon S3 checks of a request is checked here; all that it keeps is kept, but for versions."""
 
     SERVER = "strict"
