@@ -26,7 +26,10 @@ def temporaries(top: Path) -> list[str]:
     return [path.name for path in top.rglob("*") if path.name.startswith(".~entrepot-")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+_BY_NIGHT = pytest.mark.nightly
+
+
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGKILL, marks=_BY_NIGHT), signal.SIGINT])
 def test_an_upload_goes_on_at_its_next_missing_part(
     rclone_server: Server, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -58,7 +61,7 @@ def _parts(raw: RawS3) -> int:
     return sum(reply.body.count(b"<PartNumber>") for reply in replies)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=_BY_NIGHT)])
 def test_a_download_goes_on_in_the_same_temporary(
     rclone_server: Server, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -111,6 +114,7 @@ def test_small_files_are_not_copied_again(rclone_server: Server, tmp_path: Path)
     assert (again.value["resumed"], again.value["files"]) == (0, 3_000), "what is done is done: this is a new copy"
 
 
+@_BY_NIGHT
 def test_a_changed_source_begins_anew(rclone_server: Server, tmp_path: Path) -> None:
     bucket = rclone_server.create_bucket()
     raw = rclone_server.bucket(bucket)

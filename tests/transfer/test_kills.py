@@ -110,7 +110,7 @@ def sent(proxy: FaultProxy) -> int:
     return sum(one.request_bytes for one in proxy.requests if one.operation in ("put", "put_part"))
 
 
-_BY_DAY = ("after an upload is begun", "after the third part", "before it is completed")
+_BY_DAY = ("after an upload is begun", "after the third part")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,9 @@ def test_an_upload_killed_at_a_named_moment_is_finished_by_a_second_run(s3: Plac
 def random_kills() -> list[Any]:
     every = [(route, seed) for route in ("up", "down", "across") for seed in range(67)]
     return [
-        pytest.param(route, seed, id=f"{route}-{seed}", marks=[] if seed < 1 else [pytest.mark.nightly])
+        pytest.param(
+            route, seed, id=f"{route}-{seed}", marks=[] if (route, seed) == ("up", 0) else [pytest.mark.nightly]
+        )
         for route, seed in every
     ]
 
