@@ -356,9 +356,9 @@ class PartWriter(ABC):
     async def keep(self) -> None:
         """From now on, whatever ends this writer, the end of the process too, leaves what was put to be gone on with.
 
-        But for errors that nothing can go on from: SourceChanged, ChecksumMismatch, and a condition of the write that
-        does not hold (AlreadyExists, PreconditionFailed). Call it once the token is written down: what is kept, and
-        nobody knows of, stays until the service or a later write drops it. Idempotent.
+        But for errors that nothing can go on from: SourceChanged, ChecksumMismatch, NoSpace, and a condition of the
+        write that does not hold (AlreadyExists, PreconditionFailed). Call it once the token is written down: what is
+        kept, and nobody knows of, stays until the service or a later write drops it. Idempotent.
         Requests: none. Raises: UnsupportedOperation where `resume_token` is None.
         """
         raise UnsupportedOperation("nothing can go on with a file that was written here in part", operation="keep")

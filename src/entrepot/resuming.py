@@ -6,10 +6,11 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
-from entrepot.errors import AlreadyExists, ChecksumMismatch, PreconditionFailed, SourceChanged, UploadGone
+from entrepot.errors import AlreadyExists, ChecksumMismatch, NoSpace, PreconditionFailed, SourceChanged, UploadGone
 
 _VERSION: Final = 1
-_FINAL: Final = (SourceChanged, ChecksumMismatch, AlreadyExists, PreconditionFailed, UploadGone)
+# A full disk is not to be kept full by what was put.
+_FINAL: Final = (SourceChanged, ChecksumMismatch, AlreadyExists, PreconditionFailed, UploadGone, NoSpace)
 
 
 def is_final(error: BaseException) -> bool:

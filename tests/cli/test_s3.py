@@ -244,7 +244,7 @@ def test_a_full_disk(rclone_server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_no_unfinished_upload(
+def test_a_signal_leaves_nothing_but_what_the_job_goes_on_with(
     moto_server: Server, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     bucket = moto_server.create_bucket()
@@ -258,11 +258,18 @@ def test_a_signal_leaves_no_unfinished_upload(
     assert process.returncode == code
     assert errors.decode().startswith("entrepot: cp: interrupted")
     assert len(errors.splitlines()) == 1
-    assert raw.uploads() == []
+    assert "entrepot jobs forget" in errors.decode()
     assert not raw.exists("t/large.bin")
+    assert len(raw.uploads()) == 1
+    job = program("jobs", "list", "--json", settings=server_settings(moto_server)).value
+    forgotten = program("jobs", "forget", job["id"], settings=server_settings(moto_server))
+    assert (forgotten.code, forgotten.stderr) == (0, "")
+    assert raw.uploads() == []
 
 
-def test_a_signal_during_a_download_leaves_no_temporary(rclone_server: Server, tmp_path: Path) -> None:
+def test_a_signal_during_a_download_leaves_one_temporary_until_the_job_is_forgotten(
+    rclone_server: Server, tmp_path: Path
+) -> None:
     bucket = rclone_server.create_bucket()
     rclone_server.bucket(bucket).put("large.bin", bytes(128 << 20))
     target = tmp_path / "target"
@@ -273,4 +280,7 @@ def test_a_signal_during_a_download_leaves_no_temporary(rclone_server: Server, t
         process.send_signal(signal.SIGINT)
         process.wait(TIMEOUT_S)
     assert process.returncode == 130
+    assert [name.startswith(".~entrepot-") for name in os.listdir(target)] == [True]
+    job = program("jobs", "list", "--json", settings=settings).value
+    assert program("jobs", "forget", job["id"], settings=settings).code == 0
     assert os.listdir(target) == []

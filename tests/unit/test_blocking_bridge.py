@@ -90,6 +90,8 @@ def test_nothing_public_is_missing() -> None:
         "configure",
         "copies_natively_from",
         "copy_batch",
+        "directories_may_outlive_files",
+        "drop_lost_parts",
         "drop_parts",
         "paced",
         "open_parts",
@@ -98,7 +100,9 @@ def test_nothing_public_is_missing() -> None:
         "part_checksum",
         "read_batch",
         "read_part",
+        "remove_batch",
         "remove_empty_directories",
+        "scans_in_order",
         "write_batch",
     }
     public = {name for name in dir(BaseArtifactStore) if not name.startswith("_") and not name.isupper()}

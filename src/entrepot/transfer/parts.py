@@ -12,6 +12,7 @@ from entrepot.errors import (
     AlreadyExists,
     BadResponse,
     ChecksumMismatch,
+    NoSpace,
     PreconditionFailed,
     SourceChanged,
     StoreError,
@@ -32,7 +33,7 @@ _LEAST_PIECE_BYTES = 256 * KIB
 """A smaller range would be mostly the request for it."""
 
 
-_OF_THE_FILE = (SourceChanged, ChecksumMismatch, AlreadyExists, PreconditionFailed)
+_OF_THE_FILE = (SourceChanged, ChecksumMismatch, AlreadyExists, PreconditionFailed, NoSpace)
 """Errors after which nothing that was put is of use."""
 
 
