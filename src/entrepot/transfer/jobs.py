@@ -23,9 +23,10 @@ import anyio
 from anyio import to_thread
 from filelock import FileLock, Timeout
 
+from entrepot.disks import sync_directory
 from entrepot.errors import ConfigurationError, JobBusy, JournalUnusable, StoreError
 from entrepot.transfer.journal import Journal, hold
-from entrepot.transfer.journal_file import JournalReader, is_begun, sync_directory, told
+from entrepot.transfer.journal_file import JournalReader, is_begun, told
 from entrepot.transfer.records import FailureRecord, JobSpec, JobSummary, UploadRecord
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from entrepot.disks import sync_directory
 from entrepot.errors import JournalUnusable, NoSpace, StoreError
 from entrepot.transfer.marks import Marks, mark_of, removal_of
 from entrepot.transfer.records import (
@@ -348,17 +349,6 @@ def _make(path: str, spec: JobSpec, now: float) -> None:
         connection.close()
     os.replace(temporary, path)
     sync_directory(os.path.dirname(path))
-
-
-def sync_directory(path: str) -> None:
-    """Make the names in a directory durable."""
-    if os.name == "nt":  # directories cannot be opened there
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _configure(connection: sqlite3.Connection) -> None:

@@ -11,17 +11,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
+from entrepot.disks import sync_descriptor
 from entrepot.flavors.local.faults import LinkRefused, SpecialFile, failure
-
-if sys.platform != "win32":
-    import fcntl
 
 _DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
@@ -34,15 +31,6 @@ BY_DESCRIPTOR: Final = bool(_NO_FOLLOW) and {os.open, os.stat, os.mkdir, os.unli
     os.supports_dir_fd
 )
 """Whether this system can work relative to a directory's descriptor."""
-
-
-def sync_descriptor(descriptor: int) -> None:
-    """Return when the device has the file's content; on macOS that takes more than `fsync`."""
-    full = getattr(fcntl, "F_FULLFSYNC", None) if sys.platform != "win32" else None
-    if full is None:
-        os.fsync(descriptor)
-    else:
-        fcntl.fcntl(descriptor, full)
 
 
 class Directory(ABC):

@@ -11,8 +11,9 @@ import threading
 from abc import ABC, abstractmethod
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from entrepot.disks import sync_descriptor
 from entrepot.errors import StoreClosed, UnsupportedOperation
-from entrepot.flavors.local.directories import Directory, Tree, split_key, sync_descriptor
+from entrepot.flavors.local.directories import Directory, Tree, split_key
 from entrepot.flavors.local.faults import failure
 from entrepot.flavors.local.hops import Check
 from entrepot.flavors.local.temporaries import KEPT, PERMISSIONS, create, sweep
