@@ -125,7 +125,7 @@ def test_a_changed_source_begins_anew(rclone_server: Server, tmp_path: Path) -> 
     (old,) = raw.uploads()
     content = os.urandom(100 * MIB)
     source.write_bytes(content)
-    done = program("cp", source, f"s3://{bucket}/large.bin", settings=settings)
+    done = program("cp", source, f"s3://{bucket}/large.bin", "--resume", settings=settings)
     assert (done.code, done.stderr) == (0, "")
     assert raw.uploads() == [], f"{old} was dropped"
     assert raw.get("large.bin") == content

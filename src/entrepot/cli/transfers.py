@@ -38,11 +38,11 @@ NoOverwrite = Annotated[
         rich_help_panel=TRANSFER_PANEL,
     ),
 ]
-Anew = Annotated[
+Resume = Annotated[
     bool,
     typer.Option(
-        "--no-resume",
-        help="Begin anew, and drop what an interrupted run of the same has left.",
+        "--resume/--no-resume",
+        help="Go on with what an interrupted run of the same has left; or drop it, and begin anew.",
         rich_help_panel=TRANSFER_PANEL,
     ),
 ]
@@ -157,7 +157,7 @@ async def cp(
         ),
     ] = "none",
     no_verify: NoVerify = False,
-    no_resume: Anew = False,
+    resume: Resume = True,
     stats_interval: StatsInterval = None,
     effort: Effort,
     filtering: Filtering,
@@ -201,7 +201,7 @@ async def cp(
         if len(sources) != 1 or into is not None:
             raise WrongUse("--plan-out: a plan is of one source and one target")
         return await write_plan(session, sources[0], target, plan_out, options)
-    return await Transfer(session, options, "copy", "copied", interval_s, anew=no_resume).run(
+    return await Transfer(session, options, "copy", "copied", interval_s, anew=not resume).run(
         sources, target, into=into
     )
 
@@ -217,7 +217,7 @@ async def mv(
     compare: Compare = None,
     no_overwrite: NoOverwrite = False,
     no_verify: NoVerify = False,
-    no_resume: Anew = False,
+    resume: Resume = True,
     stats_interval: StatsInterval = None,
     effort: Effort,
     filtering: Filtering,
@@ -247,7 +247,9 @@ async def mv(
     await session.expect_connection([*sources, target])
     if STREAM in (*sources, target):
         raise WrongUse("a stream cannot be moved; use cp")
-    return await Transfer(session, options, "move", "moved", interval_s, anew=no_resume).run(sources, target, into=into)
+    return await Transfer(session, options, "move", "moved", interval_s, anew=not resume).run(
+        sources, target, into=into
+    )
 
 
 async def sync(
@@ -282,7 +284,7 @@ async def sync(
     plan_out: PlanOut = None,
     compare: Compare = None,
     no_verify: NoVerify = False,
-    no_resume: Anew = False,
+    resume: Resume = True,
     stats_interval: StatsInterval = None,
     effort: Effort,
     filtering: Filtering,
@@ -317,7 +319,7 @@ async def sync(
     )
     if plan_out is not None:
         return await write_plan(session, source, target, plan_out, options)
-    return await Transfer(session, options, "copy", "copied", interval_s, anew=no_resume).run(
+    return await Transfer(session, options, "copy", "copied", interval_s, anew=not resume).run(
         [source], target, into=None
     )
 
