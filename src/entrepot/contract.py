@@ -39,7 +39,7 @@ from entrepot.models import (
     WriteItem,
     WriteOptions,
 )
-from entrepot.paths import StrPath, path_text, scheme_of
+from entrepot.paths import StrPath, join, path_text, scheme_of
 from entrepot.rates import Rate
 
 ReadTextMode: TypeAlias = Literal["r", "rt", "tr"]
@@ -292,7 +292,7 @@ class BaseArtifactStore(StackComponent, ABC):
         if not recursive:
             base = path_text(path).rstrip("/")
             for name in await self.listdir(path):
-                yield await self.stat(f"{base}/{name}" if base else name)
+                yield await self.stat(join(base, name))
             return
         await self.listdir(path)
         async with aclosing(self.walk(path, onerror=_fail)) as levels:

@@ -18,7 +18,7 @@ from entrepot.blocking import SyncArtifactStore, blocking_function
 from entrepot.components import HIDDEN
 from entrepot.contract import BaseArtifactStore
 from entrepot.errors import ConfigurationError
-from entrepot.paths import StrPath, path_text, printable, scheme_of, split_uri
+from entrepot.paths import StrPath, join, path_text, printable, scheme_of, split_uri
 from entrepot.registry import state_dir
 from entrepot.stores import Address, address_text, configured, locate
 
@@ -275,7 +275,7 @@ def job_between(
         **{f"{name}_endpoint": _endpoint(store) for name, (store, _) in zip(("source", "target"), ends, strict=True)},
     }
     secret = {key for store, _ in ends for key, value in store.describe().items() if value == HIDDEN}
-    addresses = [f"{store.path.rstrip('/')}/{path}" if path else store.path for store, path in ends]
+    addresses = [join(store.path, path) for store, path in ends]
     spec = JobSpec.of(
         *addresses,
         is_secret=lambda key: key in secret,
@@ -341,7 +341,7 @@ async def _run(
                 target, settings.get("dst_config") or {}, as_directory=into is not None
             )
             if name:
-                sink_path = f"{sink_path.rstrip('/')}/{name}" if sink_path else name
+                sink_path = join(sink_path, name)
             journal, job = settings.get("journal", False), None
             if journal:
                 folder = None if journal is True else journal

@@ -51,6 +51,13 @@ def split_uri(uri: str) -> tuple[str, str, str]:
     return found[1].lower(), container, key
 
 
+def join(root: str, path: str) -> str:
+    """A path below a root: of a store's address, or of a directory in one; either may be empty."""
+    if not root or not path:
+        return root or path
+    return f"{root}{path}" if root.endswith("/") else f"{root}/{path}"
+
+
 def refusal(key: str) -> str | None:
     """Why no store may write this key, or None if it may; `key` has no leading or trailing slash of its own."""
     if _CONTROL.search(key):

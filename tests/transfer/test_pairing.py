@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from entrepot.errors import NotFound, ServiceError
 from entrepot.models import FileStat
-from entrepot.transfer.pairing import Entry, entries_of, paired
+from entrepot.transfer.pairing import Entry, Tree, entries_of, paired
 
 pytestmark = pytest.mark.anyio
 
@@ -97,7 +97,7 @@ class Listed:
 
 
 async def listed(store: Listed, *, may_be_missing: bool = True) -> list[str]:
-    found = entries_of(store, "top", "memory://box/top", may_be_missing=may_be_missing)  # type: ignore[arg-type]
+    found = entries_of(Tree(store, "top", "memory://box/top", may_be_missing))  # type: ignore[arg-type]
     return [entry.path async for entry in found]
 
 

@@ -15,6 +15,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "entrepot"
 RANKS = {
     "errors": 0,
     "models": 0,
+    "disks": 0,
     "components": 1,
     "paths": 1,
     "patterns": 1,
@@ -114,6 +115,14 @@ def test_the_local_flavor_imports_no_sdk_and_no_pydantic() -> None:
 def test_s3_with_keys_imports_no_sdk() -> None:
     code = "import entrepot; entrepot.S3ArtifactStore('s3://bucket', key='k', secret='s').client"
     assert not loaded_after(code) & {"aiobotocore", "aiohttp", "botocore", "rich", "typer"}
+
+
+def test_a_small_copy_loads_no_journal(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "one.txt").write_text("one")
+    code = f"import entrepot; entrepot.copy_sync({str(tmp_path / 'here')!r}, {str(tmp_path / 'there')!r})"
+    assert not loaded_after(code) & {"sqlite3", "filelock", "pathspec"}
+    assert (tmp_path / "there" / "one.txt").read_text() == "one"
 
 
 def test_azure_with_keys_imports_no_sdk() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from entrepot.cli.render import Output
 from entrepot.cli.session import Place
+from entrepot.paths import join
 from entrepot.transfer.plan import MakeDirectories, MakeLink, MoveInParts, RemoveFiles, Step
 
 
@@ -13,19 +14,19 @@ def show_step(output: Output, step: Step, here: Place, there: Place, verb: str) 
     """Tell one step. verb: `copy` or `move`."""
     if isinstance(step, MakeDirectories):
         for path in step.paths:
-            uri = _uri(there, path)
+            uri = join(there.store.path, path)
             _tell(output, {"directory": uri}, f"would make {_shown(there, uri)}/")
     elif isinstance(step, RemoveFiles):
         for path in step.paths:
-            uri = _uri(there, path)
+            uri = join(there.store.path, path)
             _tell(output, {"delete": uri}, f"would delete {_shown(there, uri)}")
     elif isinstance(step, MakeLink):
-        link, uri = step.file.source, _uri(there, step.file.target)
+        link, uri = step.file.source, join(there.store.path, step.file.target)
         value: dict[str, Any] = {"source": link.uri, "target": uri, "link": link.link_target}
         _tell(output, value, f"would link {_shown(there, uri)} -> {link.link_target}")
     else:
         for file in (step.file,) if isinstance(step, MoveInParts) else step.files:
-            uri = _uri(there, file.target)
+            uri = join(there.store.path, file.target)
             value = {"source": file.source.uri, "target": uri, "size_bytes": file.source.size_bytes}
             _tell(output, value, f"would {verb} {_shown(here, file.source.uri)} -> {_shown(there, uri)}")
 
@@ -35,11 +36,6 @@ def _tell(output: Output, value: dict[str, Any], line: str) -> None:
         output.value(value)
     else:
         output.line(line)
-
-
-def _uri(place: Place, path: str) -> str:
-    """The full address of a path of the place's store."""
-    return f"{place.store.path.rstrip('/')}/{path}" if path else place.store.path
 
 
 def _shown(place: Place, uri: str) -> str:

@@ -20,7 +20,7 @@ from entrepot.cli.options import Connection
 from entrepot.cli.render import Output
 from entrepot.contract import BaseArtifactStore
 from entrepot.errors import FATAL, ContainerNotFound, NoSpace, StoreError
-from entrepot.paths import scheme_of
+from entrepot.paths import join, scheme_of
 from entrepot.registry import flavor_of_scheme
 from entrepot.stores import locate, make_store
 
@@ -41,7 +41,7 @@ class Place:
     @property
     def uri(self) -> str:
         """The full address, without a trailing slash."""
-        return f"{self.store.path.rstrip('/')}/{self.path}" if self.path else self.store.path
+        return join(self.store.path, self.path)
 
     def relative(self, uri: str) -> str:
         """What follows this place's own address in the address of something below it."""

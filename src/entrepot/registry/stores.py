@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from entrepot.errors import ConfigurationError
+from entrepot.paths import join
 from entrepot.registry.catalog import flavor_named
 from entrepot.registry.home import Home, put_table
 
@@ -39,7 +40,7 @@ class StoreEntry:
 
     def make(self, *, below: str = "", **options: Any) -> BaseArtifactStore:
         """A store made of the entry. below: a path in it to be the root. options: in place of configured ones."""
-        path = f"{self.path.rstrip('/')}/{below}" if below else self.path
+        path = join(self.path, below)
         return flavor_named(self.flavor).load()(path, **{**self.options, **options})
 
 

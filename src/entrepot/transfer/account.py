@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Final, Literal, TypeAlias
 
 from entrepot.errors import FATAL, AlreadyExists, PermissionDenied, StoreError
-from entrepot.paths import printable
-from entrepot.transfer.ends import join
+from entrepot.paths import join, printable
 from entrepot.transfer.events import Copied, Event, Failed, Skipped
 from entrepot.transfer.plan import PlannedFile
 from entrepot.transfer.ports import Located

@@ -7,21 +7,23 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 import anyio
 
 from entrepot.errors import FATAL, IsADirectory, NotADirectory, StoreError
 from entrepot.models import MIB, FileStat
+from entrepot.paths import join
 from entrepot.transfer.budget import Gate, Share, process_budget
 from entrepot.transfer.compare import Comparison, Reason, decide
 from entrepot.transfer.examining import Examiner
 from entrepot.transfer.filters import NO_FILTERS, Filters
-from entrepot.transfer.pairing import Pair, entries_of, paired
+from entrepot.transfer.pairing import Pair, Tree, side_by_side
 from entrepot.transfer.parts import Route
 from entrepot.transfer.plan import PlannedFile
 from entrepot.transfer.ports import Sink, Source
-from entrepot.transfer.schedule import Examine, first_error
+from entrepot.transfer.schedule import Examine, crew
 
 DIFFERENCES_NAMED: Final = 1_000
 """How many differences are named in a report; the others are counted, and told as they are found."""
@@ -134,13 +136,7 @@ async def check_between(
         raise kind("a file cannot be compared with a directory", operation="check", uri=there.uri)
     with process_budget().share(options.memory_bytes) as memory:
         check = _Check(source, sink, options, memory, on_difference)
-        failed: BaseException | None = None
-        try:
-            await check.run(found, source_path, there, sink_path)
-        except BaseExceptionGroup as group:
-            failed = first_error(group)
-        if failed is not None:
-            raise failed
+        await check.run(found, source_path, there, sink_path)
     tally = check.tally
     counts = tally.counts
     return CheckReport(
@@ -186,15 +182,12 @@ class _Check:
     async def run(self, found: FileStat, source_path: str, there: FileStat, sink_path: str) -> None:
         send, receive = anyio.create_memory_object_stream[tuple[str, Examine]](max_buffer_size=0)
         with receive:
-            async with anyio.create_task_group() as tasks, send:
-                for _ in range(max(1, self._options.concurrency)):
-                    tasks.start_soon(self._work, receive)
+            async with crew(partial(self._work, receive), max(1, self._options.concurrency)), send:
                 if not found.is_dir:
                     await self._take("", found, there, sink_path, send)
                     return
-                sources = entries_of(self._source, source_path, found.uri, may_be_missing=False)
-                targets = entries_of(self._sink, sink_path, there.uri, may_be_missing=False)
-                async with aclosing(sources), aclosing(targets), aclosing(paired(sources, targets)) as pairs:
+                here, beside = Tree(self._source, source_path, found.uri), Tree(self._sink, sink_path, there.uri)
+                async with aclosing(side_by_side(here, beside)) as pairs:
                     async for pair in pairs:
                         await self._compare(pair, sink_path.removesuffix("/"), send)
 
@@ -202,7 +195,9 @@ class _Check:
         source = pair.source.stat if pair.source is not None else None
         target = pair.target.stat if pair.target is not None else None
         one = source or target
-        if one is None or one.is_dir or one.link_target is not None or one.special or not self._chosen(pair.path, one):
+        if one is None or one.is_dir or one.link_target is not None or one.special:
+            return
+        if not self._options.filters.chooses(pair.path, one):
             return
         if source is None:
             if not self._options.one_way:
@@ -210,12 +205,8 @@ class _Check:
         elif target is None:
             self._tell(pair.path, Finding.MISSING_AT_TARGET)
         else:
-            path = f"{sink_path}/{pair.path}" if sink_path else pair.path
+            path = join(sink_path, pair.path)
             await self._take(pair.path, source, target, path, send)
-
-    def _chosen(self, path: str, file: FileStat) -> bool:
-        filters = self._options.filters
-        return filters.admits_all or filters.admits(path, size_bytes=file.size_bytes, modified=file.modified)
 
     async def _take(self, path: str, source: FileStat, target: FileStat, target_path: str, send: Any) -> None:
         self.tally.size_bytes += source.size_bytes

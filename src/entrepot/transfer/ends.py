@@ -9,7 +9,7 @@ from typing import cast
 
 from entrepot.errors import InvalidPath, IsADirectory, UnsupportedOperation
 from entrepot.models import FileStat
-from entrepot.paths import printable, refusal
+from entrepot.paths import join, printable, refusal
 from entrepot.rates import Rate
 from entrepot.transfer.compare import Comparison
 from entrepot.transfer.plan import CopyOptions, Rules
@@ -124,10 +124,3 @@ def scan_of(source: Located, path: str) -> AsyncGenerator[FileStat, None]:
     if source.capabilities.links:
         return cast("LinkedSource", source).scan(path, links=True)
     return source.scan(path)
-
-
-def join(root: str, path: str) -> str:
-    """The full address of a path of the store that is rooted there."""
-    if not path:
-        return root
-    return f"{root}{path}" if root.endswith("/") else f"{root}/{path}"

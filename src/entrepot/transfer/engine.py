@@ -11,24 +11,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Final, cast
 
-import anyio
-
-from entrepot.errors import AlreadyExists, IsADirectory, StoreError
+from entrepot.errors import StoreError
 from entrepot.models import FileStat
-from entrepot.paths import printable
+from entrepot.paths import join, printable
 from entrepot.rates import Rate
 from entrepot.transfer import whole
 from entrepot.transfer.account import Account, Stage
 from entrepot.transfer.budget import Gate, Share, process_budget
-from entrepot.transfer.compare import Comparison, Decision, Reason, decide
-from entrepot.transfer.ends import join, paced, require_kind, require_possible, rules_of
-from entrepot.transfer.events import Event, Planned, Progress, Started, StepPlanned, Stopped
+from entrepot.transfer.compare import Comparison, decide
+from entrepot.transfer.ends import paced, require_kind, require_possible, rules_of
+from entrepot.transfer.events import Event, Progress, Started, Stopped
 from entrepot.transfer.examining import Examiner
-from entrepot.transfer.intake import UNSEEN, Broken, Candidate, Extra, Intake, looks_at_targets, stat_or_none
+from entrepot.transfer.intake import Intake, looks_at_targets, stat_or_none
 from entrepot.transfer.mirror import Mirrored
 from entrepot.transfer.parts import Route, move_in_parts
 from entrepot.transfer.plan import (
@@ -40,17 +37,15 @@ from entrepot.transfer.plan import (
     MoveWhole,
     PlannedFile,
     Planner,
-    Refused,
-    RemoveFiles,
     Rules,
-    Step,
 )
 from entrepot.transfer.plans import CopyPlan, PlanWriter
 from entrepot.transfer.ports import LinkedSink, LinkedSource, Sink, Source
 from entrepot.transfer.recording import Begun, Job, Recorder
 from entrepot.transfer.removal import remove_directories, remove_source
 from entrepot.transfer.report import CopyReport, FailedItem, Ledger
-from entrepot.transfer.schedule import LARGE_AT_ONCE, Backlog, Examine, WriteWhole, first_error
+from entrepot.transfer.scan import Scan
+from entrepot.transfer.schedule import LARGE_AT_ONCE, Backlog, Examine, WriteWhole, crew
 from entrepot.transfer.verify import SIZE, Verdict, chain, require_equal, require_size, require_written, strongest
 from entrepot.transfer.watch import watched
 from entrepot.transfer.whole import Carried
@@ -62,9 +57,6 @@ _HOPS: Final = 2
 
 _AT_ONCE: Final = 64
 """Requests that a copy would have in flight, where no number is given; each service's own limit bounds them further."""
-
-_PLANNED_EVERY: Final = 1_000
-_DIRECTORIES_A_STEP: Final = 16
 
 
 @watched
@@ -179,10 +171,9 @@ class _Copy:
         source = self._disk or source
         self._source, self._sink, self._options = source, sink, options
         self._ledger, self._emit, self._exclusive = ledger, emit, exclusive
-        self._recorder = recorder
-        self._planner = Planner(rules)
+        self._recorder, self._target = recorder, rules.target_root
+        planner = Planner(rules)
         self._native = rules.native
-        self._time_travels = sink.is_local and not source.is_local
         self._account = Account(
             source,
             sink,
@@ -215,202 +206,44 @@ class _Copy:
             flow=Rate(options.bandwidth_bytes_s) if options.bandwidth_bytes_s is not None else None,
         )
         self._carried = Carried(options, source, sink, exclusive=exclusive)
-        self._examiner = Examiner(self._route, options.compare, time_travels=self._time_travels)
-        self._told_files = 0
+        self._examiner = Examiner(self._route, options.compare, time_travels=sink.is_local and not source.is_local)
+        self._scan = Scan(
+            sink,
+            options,
+            planner=planner,
+            backlog=self._backlog,
+            examiner=self._examiner,
+            account=self._account,
+            mirrored=self._mirrored,
+            recorder=recorder,
+            emit=emit,
+        )
 
     async def run(self, found: FileStat, source_path: str, plan: CopyPlan | None) -> None:
         """All of it; every task has ended when this returns or raises."""
-        failed: BaseException | None = None
         try:
-            async with anyio.create_task_group() as tasks:
-                for _ in range(self._workers):
-                    tasks.start_soon(self._work)
-                await (self._scan(found, source_path) if plan is None else self._follow(plan))
+            async with crew(self._work, self._workers):
+                if plan is None:
+                    looks = self._recorder.resumes or looks_at_targets(self._options, exclusive=self._exclusive)
+                    await self._scan.read(
+                        Intake(self._source, source_path, found, self._sink, self._target, self._disk, looks)
+                    )
+                else:
+                    await self._scan.follow(plan)
                 self._backlog.scan_ended()
-        except BaseExceptionGroup as group:
-            failed = first_error(group)
-        if failed is None or isinstance(failed, StoreError):
-            self._account.tell_copied()
-        if failed is not None:
+        except Exception as error:
+            if isinstance(error, StoreError):
+                self._account.tell_copied()
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 # A cancellation that met an error on its way out is still a cancellation.
-                raise asyncio.CancelledError from failed
-            raise failed
+                raise asyncio.CancelledError from error
+            raise
+        self._account.tell_copied()
         if self._mirrored is not None and found.is_dir:
             await self._mirrored.finish(dry_run=self._options.dry_run)
         if found.is_dir and self._options.delete_source and not self._options.dry_run:
             await remove_directories(self._source, source_path, self._ledger)
-
-    # ---- scan -------------------------------------------------------------------------------------
-
-    async def _scan(self, found: FileStat, source_path: str) -> None:
-        planner = self._planner
-        looks = self._recorder.resumes or looks_at_targets(self._options, exclusive=self._exclusive)
-        intake = Intake(self._source, source_path, found, self._sink, planner.target_root, self._disk, looks)
-        async with aclosing(intake.taken()) as taken:
-            async for one in taken:
-                if isinstance(one, Candidate):
-                    await (self._take(one) if found.is_dir else self._take_file(one))
-                elif isinstance(one, Extra):
-                    self._take_extra(one)
-                else:
-                    self._take_broken(one)
-        await self._admit(planner.rest())
-        if found.is_dir:
-            await self._plan_directories()
-        self._emit(Planned(planner.files, planner.size_bytes, complete=True))
-        self._recorder.found(planner.files, planner.size_bytes)
-
-    async def _follow(self, plan: CopyPlan) -> None:
-        """What was planned, in place of a scan."""
-        planner, directories = self._planner, list[str]()
-        for entry in plan.entries(planner.target_root):
-            if entry.file is not None:
-                if self._mirrored is not None:
-                    self._mirrored.source_files += 1
-                await self._go_on(planner.add(entry.file))
-            elif entry.directory is not None:
-                directories.append(entry.directory)
-            elif entry.deletion is not None and self._mirrored is not None:
-                self._mirrored.add_file(entry.deletion)
-        await self._admit(planner.rest())
-        await self._make_these(directories)
-        self._emit(Planned(planner.files, planner.size_bytes, complete=True))
-
-    async def _take(self, one: Candidate) -> None:
-        """One entry of a tree."""
-        entry = one.entry
-        if entry.link_target is not None and self._options.links != "preserve":
-            self._ledger.links_skipped += 1
-            return
-        if entry.special:
-            self._ledger.special_skipped += 1
-            return
-        address = entry.uri if one.address is None else one.address
-        relative = self._planner.relative(address)
-        if relative is not None and not self._chosen(relative, entry):
-            self._planner.pass_by(relative)
-            self._ledger.excluded += not entry.is_dir
-            if self._mirrored is not None:
-                self._mirrored.keep(relative)
-            return
-        if self._mirrored is not None and relative is not None:
-            self._mirrored.keep(f"{relative}/" if entry.is_dir else relative)
-        file = self._planner.place(entry, address)
-        if isinstance(file, PlannedFile):
-            if self._mirrored is not None:
-                self._mirrored.source_files += 1
-            await self._decide(file, one.target)
-        elif isinstance(file, Refused):
-            self._refuse(file)
-        elif self._backlog.starving:
-            await self._admit(self._planner.rest())
-
-    async def _take_file(self, one: Candidate) -> None:
-        """The one file of a copy. Filters choose from trees; who names a file means it."""
-        await self._decide(PlannedFile(one.entry, self._planner.target_root), one.target)
-
-    def _take_extra(self, extra: Extra) -> None:
-        mirrored = self._mirrored
-        if mirrored is None:
-            return
-        if self._chosen(extra.path, extra.entry) and not mirrored.is_kept_aside(extra.path):
-            mirrored.add(extra.path, extra.entry)
-        else:
-            mirrored.keep(extra.path)
-
-    def _take_broken(self, one: Broken) -> None:
-        self._account.record(printable(one.address), "", one.error)
-
-    def _chosen(self, relative: str, entry: FileStat) -> bool:
-        filters = self._options.filters
-        if filters.admits_all:
-            return True
-        if entry.is_dir:
-            return filters.admits_directory(relative)
-        return filters.admits(relative, size_bytes=entry.size_bytes, modified=entry.modified)
-
-    async def _decide(self, file: PlannedFile, target: FileStat | None) -> None:
-        """Copy, leave or refuse a file by what is at its target; where that is not enough to know, look first."""
-        if target is UNSEEN:
-            await self._go_on(self._planner.add(file))
-            return
-        # The source of a move that was cut off may still be there: it is copied once more, and goes then.
-        if not self._options.delete_source and self._recorder.is_done(file, target):
-            self._account.resumed(file)
-            return
-        if target is not None and self._examiner.is_needed(file.source, target):
-            await self._backlog.put(Examine(replace(file, replaces=True), target))
-            return
-        decision = decide(file.source, target, self._options.compare, time_travels=self._time_travels)
-        if self._is_settled(file, decision):
-            return
-        await self._go_on(self._planner.add(replace(file, replaces=True) if target is not None else file))
-
-    def _is_settled(self, file: PlannedFile, decision: Decision) -> bool:
-        """Whether the decision is not to copy; then what becomes of the file is entered."""
-        if decision.action == "skip":
-            self._account.skipped(file, decision.reason)
-        elif decision.action == "fail":
-            self._account.failed(file, self._refusal(file, decision.reason), "write")
-        return decision.action != "copy"
-
-    def _refusal(self, file: PlannedFile, reason: Reason) -> StoreError:
-        uri = join(self._sink.path, file.target)
-        if reason is Reason.DIRECTORY:
-            return IsADirectory("a directory is at the target", operation="copy", uri=uri)
-        if reason is Reason.EXISTS:
-            return AlreadyExists("a file is at the target", operation="copy", uri=uri)
-        return StoreError(f"not copied: {reason}", operation="copy", uri=uri)
-
-    def _refuse(self, refused: Refused) -> None:
-        target = join(self._sink.path, refused.target) if refused.target else ""
-        self._account.record(refused.source, target, refused.error)
-
-    async def _go_on(self, step: Step | None) -> None:
-        if step is None and self._backlog.starving:
-            step = self._planner.rest()
-        await self._admit(step)
-
-    async def _admit(self, step: Step | None) -> None:
-        if step is None:
-            return
-        if self._options.dry_run:
-            self._pretend(step)
-        else:
-            await self._backlog.put(step)
-        if self._planner.files >= self._told_files + _PLANNED_EVERY:
-            self._told_files = self._planner.files
-            self._emit(Planned(self._planner.files, self._planner.size_bytes, complete=False))
-
-    async def _plan_directories(self) -> None:
-        await self._make_these(list(self._planner.empty_directories()))
-
-    async def _make_these(self, empty: list[str]) -> None:
-        if not empty:
-            return
-        if not (await self._sink.probe_capabilities()).empty_directories:
-            self._ledger.empty_directories_skipped += len(empty)
-            return
-        for start in range(0, len(empty), _DIRECTORIES_A_STEP):
-            await self._admit(MakeDirectories(tuple(empty[start : start + _DIRECTORIES_A_STEP])))
-
-    def _pretend(self, step: Step) -> None:
-        ledger = self._ledger
-        if isinstance(step, MakeDirectories):
-            ledger.directories += len(step.paths)
-        elif isinstance(step, MakeLink):
-            ledger.links += 1
-        elif isinstance(step, RemoveFiles):
-            ledger.deleted += len(step.paths)
-        elif isinstance(step, MoveInParts):
-            ledger.files += 1
-            ledger.size_bytes += step.file.source.size_bytes
-        else:
-            ledger.files += len(step.files)
-            ledger.size_bytes += step.size_bytes
-        self._emit(StepPlanned(step))
 
     # ---- work -------------------------------------------------------------------------------------
 
@@ -442,13 +275,7 @@ class _Copy:
         except StoreError as error:
             self._account.failed(job.file, error, "read" if error.uri == job.file.source.uri else "write")
             return
-        if self._is_settled(file, decision):
-            return
-        step = self._planner.step_of(file)
-        if self._options.dry_run:
-            self._pretend(step)
-        else:
-            self._backlog.push(step)
+        self._scan.examined(file, decision)
 
     async def _backed_up(self, files: tuple[PlannedFile, ...]) -> tuple[PlannedFile, ...]:
         """The files whose targets, where they are kept, are kept aside now; of the others the failure is entered."""
@@ -544,7 +371,7 @@ class _Copy:
         there = await stat_or_none(self._sink, file.target)
         if there is None or there.is_dir:
             return True
-        self._is_settled(file, decide(file.source, there, self._options.compare))
+        self._scan.is_settled(file, decide(file.source, there, self._options.compare))
         return False
 
     async def _make_directories(self, job: MakeDirectories) -> None:

@@ -36,6 +36,10 @@ class Examiner:
             return False
         return metadata_decides(source, target, self._compare)
 
+    def by_listings(self, source: FileStat, target: FileStat | None) -> Decision:
+        """The decision as what is known already gives it."""
+        return decide(source, target, self._compare, time_travels=self._time_travels)
+
     async def decide(self, job: Examine) -> tuple[PlannedFile, Decision]:
         """The file, with what was found out of its source, and what becomes of it.
 
@@ -50,7 +54,7 @@ class Examiner:
             target = None
         if target is not None and self._compare is Comparison.CHECKSUM and not _has_common(source, target):
             source, target = await self._hashed(source, target)
-        decision = decide(source, target, self._compare, time_travels=self._time_travels)
+        decision = self.by_listings(source, target)
         # The scan's own words stay: later the source is held to them.
         return replace(file, replaces=target is not None), decision
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from entrepot.errors import ConfigurationError
+from entrepot.models import FileStat
 from entrepot.transfer.bounds import NO_BOUNDS, Bounds, Moment, parse_moment
 from entrepot.transfer.globs import compiled_glob, directory_globs
 from entrepot.transfer.ignores import Ignored
@@ -119,6 +120,14 @@ class Filters:
         if self.ignored is not None and self.ignored.holds(path):
             return False
         return self._first(path) and self.admits_directory(path[: max(0, path.rfind("/"))])
+
+    def chooses(self, path: str, entry: FileStat) -> bool:
+        """Whether an entry of a tree is copied, or looked into."""
+        if self.admits_all:
+            return True
+        if entry.is_dir:
+            return self.admits_directory(path)
+        return self.admits(path, size_bytes=entry.size_bytes, modified=entry.modified)
 
     def admits_directory(self, path: str) -> bool:
         """Whether a directory may hold a file that is admitted, at any depth; where not, a walk can pass it by.

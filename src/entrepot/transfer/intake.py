@@ -9,10 +9,11 @@ from typing import Final, TypeAlias
 
 from entrepot.errors import NotFound, StoreError
 from entrepot.models import FileStat
+from entrepot.paths import join
 from entrepot.transfer.compare import Comparison
-from entrepot.transfer.ends import join, real_path, scan_of
+from entrepot.transfer.ends import real_path, scan_of
 from entrepot.transfer.links import follow
-from entrepot.transfer.pairing import entries_of, paired
+from entrepot.transfer.pairing import Tree, entries_of, side_by_side
 from entrepot.transfer.plan import CopyOptions
 from entrepot.transfer.ports import LinkedSource, Sink, Source
 
@@ -87,11 +88,8 @@ class Intake:
                 yield Candidate(entry)
 
     async def _side_by_side(self) -> AsyncGenerator[Taken, None]:
-        async with (
-            aclosing(entries_of(self.source, self.source_path, self.found.uri, may_be_missing=False)) as sources,
-            aclosing(entries_of(self.sink, self.target, self._goal, may_be_missing=True)) as targets,
-            aclosing(paired(sources, targets)) as pairs,
-        ):
+        source = Tree(self.source, self.source_path, self.found.uri)
+        async with aclosing(side_by_side(source, self._goal)) as pairs:
             async for pair in pairs:
                 target = pair.target.stat if pair.target is not None else None
                 if pair.source is not None:
@@ -103,10 +101,10 @@ class Intake:
         """Links may lead anywhere, so that there is no order: what is at the target is held."""
         there: dict[str, FileStat] = {}
         if self.looks:
-            async with aclosing(entries_of(self.sink, self.target, self._goal, may_be_missing=True)) as targets:
+            async with aclosing(entries_of(self._goal)) as targets:
                 there = {entry.key: entry.stat async for entry in targets}
         prefix = self.found.uri.rstrip("/\\")
-        goal = real_path(self._goal) if self.sink.is_local else None
+        goal = real_path(self._goal.top) if self.sink.is_local else None
         async with aclosing(follow(disk, self.found, target=goal)) as followed:
             async for address, reached in followed:
                 if isinstance(reached, StoreError):
@@ -118,8 +116,8 @@ class Intake:
             yield Extra(key.rstrip("/"), entry)
 
     @property
-    def _goal(self) -> str:
-        return join(self.sink.path, self.target)
+    def _goal(self) -> Tree:
+        return Tree(self.sink, self.target, join(self.sink.path, self.target), may_be_missing=True)
 
 
 def looks_at_targets(options: CopyOptions, *, exclusive: bool) -> bool:

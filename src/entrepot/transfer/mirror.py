@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from entrepot.errors import ConfigurationError, DeletionRefused, StoreError
 from entrepot.models import FileStat
-from entrepot.paths import printable
+from entrepot.paths import join, printable
 from entrepot.transfer.account import Account
 from entrepot.transfer.budget import Gate
-from entrepot.transfer.ends import join
 from entrepot.transfer.events import StepPlanned
 from entrepot.transfer.plan import Mirror, PlannedFile, RemoveFiles
 from entrepot.transfer.ports import Sink

@@ -31,6 +31,16 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Tree:
+    """A directory in a store. top: its address. may_be_missing: then one that is not there has nothing in it."""
+
+    store: Located
+    path: str
+    top: str
+    may_be_missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """What two trees have at one path; one of both may be missing. A file and a directory of one name are no pair."""
 
@@ -39,14 +49,25 @@ class Pair:
     target: Entry | None
 
 
-async def entries_of(store: Located, path: str, top: str, *, may_be_missing: bool) -> AsyncGenerator[Entry, None]:
-    """What is in a directory, in key order. top: its address.
+async def side_by_side(source: Tree, target: Tree) -> AsyncGenerator[Pair, None]:
+    """What two directories have. Requests: both listings. Raises: as `entries_of` and `paired`."""
+    async with (
+        aclosing(entries_of(source)) as sources,
+        aclosing(entries_of(target)) as targets,
+        aclosing(paired(sources, targets)) as pairs,
+    ):
+        async for pair in pairs:
+            yield pair
 
-    Where a store's listing has no order, all of it is held and sorted. may_be_missing: then a directory that is not
-    there has nothing in it. Raises: errors of the listing, whole or nothing: what follows is compared with it.
+
+async def entries_of(tree: Tree) -> AsyncGenerator[Entry, None]:
+    """What is in a directory, in key order. Where a store's listing has no order, all of it is held and sorted.
+
+    Raises: errors of the listing, whole or nothing: what follows is compared with it.
     """
-    separator = "/" if "://" in top else os.sep
-    prefix = top.removesuffix(separator) + separator
+    store, path = tree.store, tree.path
+    separator = "/" if "://" in tree.top else os.sep
+    prefix = tree.top.removesuffix(separator) + separator
 
     async def told() -> AsyncGenerator[Entry, None]:
         async with aclosing(scan_of(store, path)) as found:
@@ -67,7 +88,7 @@ async def entries_of(store: Located, path: str, top: str, *, may_be_missing: boo
                     began = True
                     yield entry
     except NotFound:
-        if began or not may_be_missing:
+        if began or not tree.may_be_missing:
             raise
 
 

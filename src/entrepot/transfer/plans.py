@@ -25,6 +25,7 @@ from weakref import finalize
 
 from entrepot.errors import ConfigurationError
 from entrepot.models import FileStat
+from entrepot.paths import join
 from entrepot.transfer.events import Event, StepPlanned
 from entrepot.transfer.plan import (
     CopyNatively,
@@ -138,9 +139,9 @@ class CopyPlan:
                 if "file" in value or "link" in value:
                     yield Planned(file=self._file_of(value, root))
                 elif "directory" in value:
-                    yield Planned(directory=_join(root, value["directory"]))
+                    yield Planned(directory=join(root, value["directory"]))
                 else:
-                    yield Planned(deletion=_join(root, value["delete"]))
+                    yield Planned(deletion=join(root, value["delete"]))
 
     def shards(self, count: int) -> list[CopyPlan]:
         """The plan in parts of about as many bytes and files each, to be run in any order and place.
@@ -174,7 +175,7 @@ class CopyPlan:
             mode=value.get("mode"),
             link_target=value.get("to"),
         )
-        return PlannedFile(stat, _join(root, relative), value.get("replaces", False))
+        return PlannedFile(stat, join(root, relative), value.get("replaces", False))
 
 
 class _Choice:
@@ -334,7 +335,3 @@ def _last_line(file: IO[bytes]) -> bytes:
 def _new_file(path: Path) -> IO[bytes]:
     """For the owner's eyes: names of files may be nobody else's business."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
-
-
-def _join(root: str, relative: str) -> str:
-    return f"{root}/{relative}" if root and relative else root or relative

@@ -10,17 +10,19 @@ import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from entrepot.errors import StoreError
 from entrepot.models import FileStat, Part, Resume
-from entrepot.transfer.jobs import Jobs
-from entrepot.transfer.journal import Journal
 from entrepot.transfer.plan import PlannedFile
 from entrepot.transfer.ports import PartSink, Sink
 from entrepot.transfer.records import FailureRecord, ItemRecord, JobSpec, PartRecord, UploadRecord, fingerprint_of
+
+if TYPE_CHECKING:
+    from entrepot.transfer.jobs import Jobs
+    from entrepot.transfer.journal import Journal
 
 BEGINS_AFTER: Final = 1_000
 """So many items are copied before a journal begins, where no file moves in parts: to copy fewer anew costs less."""
@@ -58,16 +60,6 @@ class Recorder:
     def resumes(self) -> bool:
         """Whether an earlier run has left anything."""
         return self._journal is not None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether anything is written down."""
-        return self._journal is not None
-
-    @property
-    def job_id(self) -> str:
-        """By which name the job can be asked for; empty where there is none."""
-        return self._job.spec.id if self._job is not None and self._journal is not None else ""
 
     async def begin(self, sink: Sink) -> None:
         """Read what an earlier run has left. A job that was done is a new one; one that is to be begun anew is dropped.

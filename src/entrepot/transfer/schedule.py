@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
 
@@ -58,6 +59,21 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return next((leaf for leaf in leaves if not isinstance(leaf, StoreError)), leaves[0])
 
 
+@asynccontextmanager
+async def crew(work: Callable[[], Coroutine[Any, Any, None]], size: int) -> AsyncGenerator[None]:
+    """So many workers beside the block, which ends when all have. Any exception ends all of it, and is raised alone."""
+    failed: BaseException | None = None
+    try:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(size):
+                tasks.start_soon(work)
+            yield
+    except BaseExceptionGroup as group:
+        failed = first_error(group)
+    if failed is not None:
+        raise failed
+
+
 async def for_each(items: Sequence[T], work: Callable[[T], Awaitable[None]], *, at_once: int) -> None:
     """`work` on every item, so many at once. Any exception ends all of it, and is raised alone."""
     waiting = iter(items)
@@ -66,15 +82,8 @@ async def for_each(items: Sequence[T], work: Callable[[T], Awaitable[None]], *, 
         for item in waiting:
             await work(item)
 
-    failed: BaseException | None = None
-    try:
-        async with anyio.create_task_group() as tasks:
-            for _ in range(min(at_once, len(items))):
-                tasks.start_soon(worker)
-    except BaseExceptionGroup as group:
-        failed = first_error(group)
-    if failed is not None:
-        raise failed
+    async with crew(worker, min(at_once, len(items))):
+        pass
 
 
 class Backlog:

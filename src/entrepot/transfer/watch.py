@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
 from entrepot import telemetry
-from entrepot.paths import scheme_of
+from entrepot.paths import join, scheme_of
 from entrepot.transfer.events import Copied, Event, Failed, Skipped
 from entrepot.transfer.plan import CopyOptions
 from entrepot.transfer.ports import Sink, Source
@@ -39,7 +39,7 @@ def watched(copy: C) -> C:
         if found is None:
             report: CopyReport = await run(on_event=on_event)
             return report
-        watch = _Watch(found, _address(source, source_path), _address(sink, sink_path), on_event)
+        watch = _Watch(found, join(source.path, source_path), join(sink.path, sink_path), on_event)
         with found.tracer.start_as_current_span(
             "move" if options.delete_source else "copy",
             attributes=watch.addresses,
@@ -49,10 +49,6 @@ def watched(copy: C) -> C:
             return await watch.run(span, lambda tell: run(on_event=tell))
 
     return cast("C", call)
-
-
-def _address(store: Source | Sink, path: str) -> str:
-    return f"{store.path.rstrip('/')}/{path}" if path else store.path
 
 
 class _Watch:
