@@ -37,6 +37,17 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def state_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that runs here reads or leaves a job, a store or a stack of the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ENTREPOT_STATE", "ENTREPOT_CONFIG"):
+            patch.delenv(name, raising=False)
+        for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+            patch.setenv(name, str(tmp_path_factory.mktemp(name)))
+        yield
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"

@@ -141,6 +141,42 @@ def test_an_upload_killed_at_a_named_moment_is_finished_by_a_second_run(s3: Plac
     assert total <= sum(path.stat().st_size for path in tree.rglob("*") if path.is_file()) + slack + SMALL * 4096
 
 
+@pytest.fixture
+def download(s3: Place, tmp_path: Path) -> tuple[str | Path, ...]:
+    """The command of a download that was killed when a large file was there in part."""
+    tree, target = make(tmp_path / "tree"), tmp_path / "target"
+    assert program("cp", "-r", tree, s3.address, settings=s3.settings).code == 0
+    rule = Rule("get", Stall(at_byte=0), key="*large", nth=4)
+    s3.proxy.add(rule)
+    words = ("cp", "-r", s3.address, target, "--concurrency", str(CONCURRENCY), "--json")
+    with started(*words, settings=s3.settings) as process:
+        wait_until(lambda: s3.proxy.fired(rule) > 0, process)
+        time.sleep(1.0)  # what was put meanwhile is written down
+        assert _kill(process)
+    s3.proxy.clear()
+    assert [name for name in hashes_below(target) if TEMPORARY_PREFIX in name]
+    return words
+
+
+def test_a_download_that_was_killed_is_finished_by_a_second_run(
+    s3: Place, download: tuple[str | Path, ...], tmp_path: Path
+) -> None:
+    """The target's directory was not there when the first run began, and what it kept there is known all the same."""
+    done = program(*download, settings=s3.settings)
+    assert (done.code, done.stderr) == (0, "")
+    assert done.value["resumed"] > 0
+    assert hashes_below(tmp_path / "target") == tree_hashes(tmp_path / "tree")
+
+
+def test_a_download_that_was_killed_is_forgotten_with_what_it_left(
+    s3: Place, download: tuple[str | Path, ...], tmp_path: Path
+) -> None:
+    target = str(download[3])
+    (job,) = (one for one in program("jobs", "list", "--json").values if one["target"] == target)
+    assert program("jobs", "forget", job["id"], settings=s3.settings).code == 0
+    assert not [name for name in hashes_below(tmp_path / "target") if TEMPORARY_PREFIX in name]
+
+
 def random_kills() -> list[Any]:
     every = [(route, seed) for route in ("up", "down", "across") for seed in range(67)]
     by_day = {("up", 0)}

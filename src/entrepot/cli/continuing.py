@@ -9,6 +9,7 @@ from typing import Any
 from entrepot.cli.failures import WrongUse
 from entrepot.cli.session import Place, Session
 from entrepot.copies import job_between, jobs_of_user
+from entrepot.paths import join
 from entrepot.stores import make_store
 from entrepot.transfer.filters import Filters
 from entrepot.transfer.plan import CopyOptions, options_of
@@ -51,4 +52,5 @@ async def drop_upload(session: Session, spec: JobSpec, upload: UploadRecord) -> 
             spec.id,
         )
     async with make_store(root, **session.given(root, connection_of_job(spec))) as store:
-        await store.drop_parts(upload.target, upload.token)
+        target = join(spec.target.removeprefix(root).strip("/"), upload.target)
+        await store.drop_parts(target, upload.token)

@@ -107,7 +107,7 @@ async def copy_between(
             require_kind(found, sink, sink_path, options)
             target = sink_path.removesuffix("/")
             rules, exclusive = await rules_of(source, sink, found, target, options)
-            recorder = Recorder(job if not options.dry_run else None)
+            recorder = Recorder(job if not options.dry_run else None, root=sink.path, target=target)
             with process_budget().share(options.memory_bytes) as memory:
                 async with recorder.running(sink):
                     copy = _Copy(
@@ -364,7 +364,7 @@ class _Copy:
                 self._recorder.dropped(begun.record)
             raise
         if begun is not None:
-            self._recorder.completed(begun, file, written)
+            self._recorder.completed(begun, written)
 
     async def _is_new(self, file: PlannedFile) -> bool:
         """Whether nothing is at a file's target; if something is, that is entered."""

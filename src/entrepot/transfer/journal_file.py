@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from entrepot.disks import sync_directory
 from entrepot.errors import JournalUnusable, NoSpace, StoreError
+from entrepot.paths import printable
 from entrepot.transfer.marks import Marks, mark_of, removal_of
 from entrepot.transfer.records import (
     FailureRecord,
@@ -151,7 +152,8 @@ class JournalFile:
         files, size_bytes = self._copied
         self._copied = files + len(items), size_bytes + sum(one.size_bytes for one in items)
         if self._failing:
-            self._connection.executemany("DELETE FROM failures WHERE target = ?", [(one.target,) for one in items])
+            targets = [(printable(one.target),) for one in items]
+            self._connection.executemany("DELETE FROM failures WHERE target = ?", targets)
 
     def remove_items(self, targets: Sequence[str]) -> None:
         """Items that are at their target no more."""

@@ -16,6 +16,7 @@ import anyio
 
 from entrepot.errors import StoreError
 from entrepot.models import FileStat, Part, Resume
+from entrepot.paths import join, printable
 from entrepot.transfer.plan import PlannedFile
 from entrepot.transfer.ports import PartSink, Sink
 from entrepot.transfer.records import FailureRecord, ItemRecord, JobSpec, PartRecord, UploadRecord, fingerprint_of
@@ -49,8 +50,9 @@ class Begun:
 class Recorder:
     """The journal of one copy; without a job it records nothing."""
 
-    def __init__(self, job: Job | None = None) -> None:
-        self._job = job
+    def __init__(self, job: Job | None = None, *, root: str = "", target: str = "") -> None:
+        """root: the address of the target store. target: the path in it that is copied to."""
+        self._job, self._root, self._target = job, root, target
         self._journal: Journal | None = None
         self._opening = anyio.Lock()
         self._waiting: list[ItemRecord] = []
@@ -76,7 +78,7 @@ class Recorder:
             async with job.jobs.forget(job.spec.id) as forgotten:
                 for upload in forgotten.uploads:
                     if upload.token:
-                        await sink.drop_parts(upload.target, upload.token)
+                        await sink.drop_parts(join(self._target, upload.target), upload.token)
             return
         journal = await self._open()
         for upload in await journal.uploads():
@@ -84,7 +86,7 @@ class Recorder:
                 self._left[upload.target] = upload
             else:  # whether it was begun is not known, nor by which name
                 if details.summary.created is not None:
-                    await sink.drop_lost_parts(upload.target, details.summary.created)
+                    await sink.drop_lost_parts(join(self._target, upload.target), details.summary.created)
                 journal.drop(upload.write_id)
 
     async def _open(self) -> Journal:
@@ -96,6 +98,11 @@ class Recorder:
                 self._waiting = []
             return self._journal
 
+    def _below(self, path: str) -> str:
+        """A path in the target store, as it is written down."""
+        top = self._target
+        return path.removeprefix(top).removeprefix("/") if top else path
+
     # ---- items ------------------------------------------------------------------------------------
 
     def is_done(self, file: PlannedFile, target: FileStat | None) -> bool:
@@ -105,14 +112,16 @@ class Recorder:
             and target is not None
             and not target.is_dir
             and target.size_bytes == file.source.size_bytes
-            and self._journal.is_done(file.target, fingerprint_of(file.source))
+            and self._journal.is_done(self._below(file.target), fingerprint_of(file.source))
         )
 
     async def copied(self, files: Sequence[PlannedFile]) -> None:
         """Small files that are at their targets, and verified."""
         if self._job is None:
             return
-        records = [ItemRecord(one.target, fingerprint_of(one.source), one.source.size_bytes) for one in files]
+        records = [
+            ItemRecord(self._below(one.target), fingerprint_of(one.source), one.source.size_bytes) for one in files
+        ]
         if self._journal is not None:
             self._journal.note_done(records)
             await self._journal.keep_up()
@@ -122,8 +131,9 @@ class Recorder:
             await self._open()
 
     def failed(self, source: str, target: str, error: StoreError) -> None:
-        """One item that could not be copied."""
+        """One item that could not be copied. source, target: addresses, escaped."""
         if self._journal is not None:
+            target = self._below(target.removeprefix(printable(self._root)).lstrip("/"))
             self._journal.note_failures([FailureRecord(source, target, type(error).__name__, error.message)])
 
     def found(self, files: int, size_bytes: int) -> None:
@@ -142,22 +152,22 @@ class Recorder:
             return None
         journal = await self._open()
         print_ = fingerprint_of(file.source)
-        left = self._left.get(file.target)
+        left = self._left.get(self._below(file.target))
         if left is not None and left.fingerprint == print_ and left.token:
             parts = tuple(
                 Part(one.number, one.size_bytes, crc32c=one.crc32c) for one in await journal.parts(left.write_id)
             )
             return Begun(left, Resume(left.token, parts))
-        record = UploadRecord(secrets.token_hex(16), file.target, print_, file.source.size_bytes)
+        record = UploadRecord(secrets.token_hex(16), self._below(file.target), print_, file.source.size_bytes)
         await journal.intend(record)
         return Begun(record)
 
     def obsolete(self, file: PlannedFile) -> UploadRecord | None:
         """What an earlier run has left of another content of the file, to be dropped."""
-        left = self._left.get(file.target)
+        left = self._left.get(self._below(file.target))
         if left is None or left.fingerprint == fingerprint_of(file.source):
             return None
-        return self._left.pop(file.target)
+        return self._left.pop(left.target)
 
     async def opened(self, begun: Begun, out: PartSink) -> None:
         """The upload is open: written down, it is kept whatever ends this run."""
@@ -180,11 +190,11 @@ class Recorder:
         begun.record = replace(begun.record, state="completing")
         await self._journal.intend(begun.record)
 
-    def completed(self, begun: Begun, file: PlannedFile, written: FileStat) -> None:
+    def completed(self, begun: Begun, written: FileStat) -> None:
         """The file is at its target, and verified."""
         assert self._journal is not None
-        self._left.pop(file.target, None)
-        record = ItemRecord(file.target, begun.record.fingerprint, written.size_bytes, written.etag)
+        self._left.pop(begun.record.target, None)
+        record = ItemRecord(begun.record.target, begun.record.fingerprint, written.size_bytes, written.etag)
         self._journal.finish(begun.record.write_id, record)
 
     def dropped(self, record: UploadRecord) -> None:

@@ -95,8 +95,9 @@ class JobSpec:
 class ItemRecord:
     """One item that is at its target, durable and verified.
 
-    target: its path in the target store. fingerprint: of the source, by `fingerprint_of`. size_bytes, etag: as the
-    target tells them.
+    target: its path below the target of the copy, empty for the one file of a copy: the store by which a later run
+    reaches the same place may have another root. fingerprint: of the source, by `fingerprint_of`. size_bytes, etag: as
+    the target tells them.
     """
 
     target: str
@@ -134,7 +135,7 @@ class PartRecord:
 
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
-    """The last error of one item. source: its full address. target: its path in the target store, or empty.
+    """The last error of one item. source: its full address. target: as for an item, or empty.
 
     error: the class's name. reason: one line.
     """
