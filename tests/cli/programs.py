@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from entrepot.testing.raw_s3 import RawS3
 from entrepot.testing.servers import Server
 
 PROGRAM = (sys.executable, "-m", "entrepot")
@@ -127,3 +128,9 @@ def make_tree(root: Path, *, files: int = 20, large_bytes: int = 0) -> Path:
             for _ in range(large_bytes >> 20):
                 file.write(block)
     return root
+
+
+def parts_put(raw: RawS3) -> int:
+    """How many parts the uploads under way in a bucket have."""
+    replies = [raw.request("GET", key, query={"uploadId": upload}) for key, upload in raw.uploads()]
+    return sum(reply.body.count(b"<PartNumber>") for reply in replies)

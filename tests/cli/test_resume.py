@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from benchmarks.trees import tree_hashes
 
-from cli.programs import Result, make_tree, program, server_settings, started
+from cli.programs import Result, make_tree, parts_put, program, server_settings, started
 from cli.test_program import wait_until
 from entrepot.testing.raw_s3 import RawS3
 from entrepot.testing.servers import Server
@@ -38,7 +38,7 @@ def test_an_upload_goes_on_at_its_next_missing_part(
     settings = server_settings(rclone_server)
     tree = make_tree(tmp_path / "tree", files=3, large_bytes=200 * MIB)
     with started("cp", "-r", tree, f"s3://{bucket}/t", "--concurrency", "2", settings=settings) as process:
-        wait_until(lambda: bool(raw.uploads()) and _parts(raw) >= 3, process)
+        wait_until(lambda: bool(raw.uploads()) and parts_put(raw) >= 3, process)
         process.send_signal(number)
         process.wait(60)
         _, errors = process.communicate(timeout=60)
@@ -54,11 +54,6 @@ def test_an_upload_goes_on_at_its_next_missing_part(
     assert (jobs(settings)[0]["state"], done.value["failed"]) == ("done", [])
     assert program("cp", "-r", f"s3://{bucket}/t", tmp_path / "back", settings=settings).code == 0
     assert tree_hashes(tmp_path / "back") == tree_hashes(tree)
-
-
-def _parts(raw: RawS3) -> int:
-    replies = [raw.request("GET", key, query={"uploadId": upload}) for key, upload in raw.uploads()]
-    return sum(reply.body.count(b"<PartNumber>") for reply in replies)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=_BY_NIGHT)])
@@ -133,7 +128,7 @@ def test_a_changed_source_begins_anew(rclone_server: Server, tmp_path: Path) -> 
 
 def interrupted(source: Path, bucket: str, raw: RawS3, settings: dict[str, str]) -> None:
     with started("cp", source, f"s3://{bucket}/large.bin", "--concurrency", "1", settings=settings) as process:
-        wait_until(lambda: bool(raw.uploads()) and _parts(raw) >= 1, process)
+        wait_until(lambda: bool(raw.uploads()) and parts_put(raw) >= 1, process)
         process.kill()
         process.wait(60)
 
