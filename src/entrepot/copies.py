@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from entrepot.transfer.plans import CopyPlan
     from entrepot.transfer.recording import Job
 
+Verification: TypeAlias = Literal["size", "checksum", "download"]
 Compare: TypeAlias = Literal["always", "skip-existing", "newer", "size", "checksum", "different", "error"]
 
 
@@ -46,8 +47,9 @@ class CopySettings(TypedDict, total=False):
     filters: which files of a directory are copied; all others are as if they were not there, on either side.
     concurrency: requests in flight; None is what each service takes without asking for fewer. memory_bytes: bound of
     the content held at once (128 MiB). bandwidth_bytes_s, requests_per_second: upper bounds, of both ends together.
-    dry_run: plan and report, change nothing (False). verify: compare checksums where there are some; sizes always are
-    (True).
+    dry_run: plan and report, change nothing (False). verify: `checksum`, the default, compares checksums where there
+    are some, and the report names the files of which there are none; `download` reads both ends of those once more;
+    `size` compares sizes alone.
     durability: of what is written to a disk: `none` is safe against a killed process, `batch` and `full` against a
     power cut as well; None is the store's own. links: what becomes of symbolic links in a local source: `skip` counts
     them, `follow` copies what they lead to, `preserve` makes the same links (local targets only).
@@ -66,7 +68,7 @@ class CopySettings(TypedDict, total=False):
     bandwidth_bytes_s: int | None
     requests_per_second: float | None
     dry_run: bool
-    verify: bool
+    verify: Verification
     durability: Durability | None
     links: Links
     journal: bool | StrPath
@@ -117,8 +119,9 @@ async def move(
     """As `copy`, and each source file is removed once its copy is durable (at least `batch`) and verified.
 
     What no checksum vouches for on its way over a network is copied, kept, and reported as failed, unless `verify` is
-    False. A source that changed meanwhile is kept. Directories go when nothing is left in them; the root of a store
-    stays. Requests: as `copy`, and a look and a removal a file.
+    `download`, by which both ends are read once more, or `size`. A source that changed meanwhile is kept. Directories
+    go when nothing is left in them; the root of a store stays.
+    Requests: as `copy`, and a look and a removal a file.
     """
     return await _run(src, dst, into, settings, delete_source=True)
 

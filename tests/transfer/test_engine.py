@@ -28,6 +28,7 @@ from entrepot.models import KIB, MIB, FileStat
 from entrepot.paths import StrPath
 from entrepot.transfer import events
 from entrepot.transfer.engine import CopyOptions, CopyReport, copy_between
+from entrepot.transfer.verify import Verify
 from plain_store import PlainStore, failing, no_fault
 
 pytestmark = pytest.mark.anyio
@@ -450,7 +451,7 @@ def test_options_are_checked(values: dict[str, int]) -> None:
 async def test_moving_removes_what_was_copied(source: PlainStore, sink: PlainStore) -> None:
     content = fill(source, "src")
     source.folders |= {"src", "src/nothing"}
-    options = replace(TREE, delete_source=True, verify=False)
+    options = replace(TREE, delete_source=True, verify=Verify.SIZE)
     report = await copy_between(source, "src", sink, "dst", options=options)
     assert (report.ok, report.removed) == (True, len(content))
     assert len(sink.files) == len(content)
@@ -476,7 +477,7 @@ async def test_moving_keeps_a_source_that_changed_after_its_copy(source: PlainSt
             source.put("src/a", b"2")
 
     sink.fault = change
-    options = replace(TREE, delete_source=True, verify=False)
+    options = replace(TREE, delete_source=True, verify=Verify.SIZE)
     report = await copy_between(source, "src", sink, "dst", options=options)
     assert [type(item.error) for item in report.failed] == [SourceChanged]
     assert source.contents() == {"src/a": b"2"}
@@ -485,7 +486,7 @@ async def test_moving_keeps_a_source_that_changed_after_its_copy(source: PlainSt
 async def test_moving_keeps_what_could_not_be_copied(source: PlainStore, sink: PlainStore) -> None:
     fill(source, "src")
     sink.fault = failing("publish", IsADirectory("in the way"), lambda path: path.endswith("0007"))
-    options = replace(TREE, delete_source=True, verify=False)
+    options = replace(TREE, delete_source=True, verify=Verify.SIZE)
     report = await copy_between(source, "src", sink, "dst", options=options)
     assert len(report.failed) == 1
     assert list(source.files) == ["src/0/0007"]
@@ -574,7 +575,7 @@ async def test_a_move_whose_source_may_not_be_removed_ends(source: PlainStore, s
     refused = PermissionDenied("may not delete", uri="plain://source/root/src")
     source.fault = failing("remove", refused)
     with pytest.raises(PermissionDenied, match="may not delete"):
-        await copy_between(source, "src", sink, "dst", options=replace(TREE, delete_source=True, verify=False))
+        await copy_between(source, "src", sink, "dst", options=replace(TREE, delete_source=True, verify=Verify.SIZE))
     assert source.count("remove") < 300
     assert len(source.files) == 1_000
 

@@ -17,6 +17,7 @@ from entrepot.flavors.memory import MemoryArtifactStore
 from entrepot.models import MIB, ObjectStat
 from entrepot.paths import TEMPORARY_PREFIX
 from entrepot.transfer.engine import CopyOptions, copy_between
+from entrepot.transfer.verify import Verify
 
 pytestmark = pytest.mark.anyio
 
@@ -126,7 +127,7 @@ async def test_a_move_to_another_flavor_leaves_no_source(
     assert (there.ok, there.removed) == (True, len(NAMES) + 1)
     assert not (tmp_path / "src").exists()
     # Nothing vouches for the parts of the large object on its way back, and sizes are enough here.
-    options = replace(TREE, delete_source=True, verify=False)
+    options = replace(TREE, delete_source=True, verify=Verify.SIZE)
     back = await copy_between(memory, "x", disk, "back", options=options)
     assert (back.ok, back.removed) == (True, len(NAMES) + 1)
     assert tree(tmp_path / "back") == before

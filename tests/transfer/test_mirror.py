@@ -277,7 +277,7 @@ async def test_a_directory_where_a_file_should_be_is_a_failure_of_its_own(disk: 
 async def test_a_move_leaves_what_it_did_not_copy(disk: LocalArtifactStore, far: BaseArtifactStore) -> None:
     await fill(disk, "src", {"a": b"1", "b": b"2"})
     await fill(far, "up", {"a": b"old"})
-    report = await move((disk, "src"), (far, "up"), compare="skip-existing", verify=False)
+    report = await move((disk, "src"), (far, "up"), compare="skip-existing", verify="size")
     assert (report.files, report.removed, report.skipped) == (1, 1, 1)
     assert await files_in(disk, "src") == {"a": b"1"}
 

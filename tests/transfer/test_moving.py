@@ -13,11 +13,12 @@ from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.memory import MemoryArtifactStore
 from entrepot.paths import TEMPORARY_PREFIX
 from entrepot.transfer.engine import CopyOptions, copy_between
+from entrepot.transfer.verify import Verify
 from plain_store import PlainStore
 
 pytestmark = pytest.mark.anyio
 
-MOVE = CopyOptions(recursive=True, delete_source=True, verify=False)
+MOVE = CopyOptions(recursive=True, delete_source=True, verify=Verify.SIZE)
 
 
 async def test_what_appears_in_a_directory_that_moves_stays_there(tmp_path: Path) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from entrepot.errors import ChecksumMismatch
+from entrepot import S3ArtifactStore, copy, move
+from entrepot.errors import ChecksumMismatch, ConfigurationError
+from entrepot.testing.faults import FaultProxy, FlipBits, Rule
+from entrepot.testing.servers import Server
 from entrepot.transfer.verify import Verdict, chain, require_equal
 
 
@@ -40,3 +47,58 @@ def test_a_checksum_in_common_must_be_equal() -> None:
     require_equal({"crc32c": "1", "md5": "2"}, {"crc32c": "1", "sha256": "3"}, uri="u")
     with pytest.raises(ChecksumMismatch, match="crc32c"):
         require_equal({"crc32c": "1"}, {"crc32c": "2"}, uri="u")
+
+
+# ---- on a service that vouches for nothing it reads ---------------------------------------------------------
+
+SIZES = {"small": 9, "large": 9 << 20}
+
+
+@pytest.fixture
+def source(juicefs_plain_server: Server) -> Iterator[tuple[FaultProxy, S3ArtifactStore]]:
+    """A store behind a proxy, with a file that moves whole and one that moves in parts."""
+    bucket = juicefs_plain_server.create_bucket()
+    for name, size in SIZES.items():
+        juicefs_plain_server.bucket(bucket).put(f"t/{name}", os.urandom(size))
+    with FaultProxy(juicefs_plain_server.endpoint_url) as proxy:
+        options = {**juicefs_plain_server.s3_options, "endpoint_url": proxy.url}
+        yield proxy, S3ArtifactStore(f"s3://{bucket}", **options)
+
+
+@pytest.mark.anyio
+async def test_what_no_checksum_vouches_for_is_named_or_read_once_more(
+    source: tuple[FaultProxy, S3ArtifactStore], tmp_path: Path
+) -> None:
+    _, store = source
+    async with store:
+        told = await copy((store, "t"), tmp_path / "told")
+        assert (dict(told.verified), told.unverified_files) == ({}, 2)
+        assert {"vouches" in one.why for one in told.unverified} == {True}
+        read = await copy((store, "t"), tmp_path / "read", verify="download")
+        assert (read.ok, dict(read.verified), read.unverified_files) == (True, {"sha256": 2}, 0)
+        sizes = await copy((store, "t"), tmp_path / "sizes", verify="size")
+        assert (dict(sizes.verified), sizes.unverified_files) == ({"size": 2}, 0)
+        moved = await move((store, "t"), tmp_path / "moved", verify="download")
+        assert (moved.ok, moved.removed) == (True, 2)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", SIZES)
+async def test_damage_that_nobody_saw_is_found_by_reading_once_more(
+    source: tuple[FaultProxy, S3ArtifactStore], name: str, tmp_path: Path
+) -> None:
+    proxy, store = source
+    rule = Rule("get", FlipBits(), key=f"*{name}", times=1)
+    proxy.add(rule)
+    async with store:
+        report = await copy((store, f"t/{name}"), tmp_path / name, verify="download")
+    assert proxy.fired(rule) == 1
+    (failed,) = report.failed
+    assert isinstance(failed.error, ChecksumMismatch)
+    assert not report.files
+
+
+@pytest.mark.anyio
+async def test_a_mode_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="verify: choose size, checksum, download"):
+        await copy(tmp_path, tmp_path / "x", verify="md5")  # type: ignore[typeddict-item]

@@ -16,6 +16,7 @@ RANKS = {
     "errors": 0,
     "models": 0,
     "disks": 0,
+    "crcs": 1,
     "components": 1,
     "paths": 1,
     "patterns": 1,

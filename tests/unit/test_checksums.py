@@ -1,14 +1,18 @@
-"""CRC32C of a whole from its parts, against the C library."""
+"""CRCs of a whole from its parts, against the C libraries."""
 
 from __future__ import annotations
+
+import sys
 
 import google_crc32c
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entrepot import crcs
+from entrepot.crcs import combined, crc_hex, extender, missing_library
 from entrepot.errors import ChecksumMismatch
-from entrepot.services.checksums import PartCrc32c, combine_crc32c, crc32c, crc32c_hex
+from entrepot.services.checksums import PartCrc, combine_crc32c, crc, crc32c, crc32c_hex
 
 
 def test_the_checksum_is_the_published_one() -> None:
@@ -33,15 +37,39 @@ def test_parts_of_megabytes_combine_too() -> None:
 
 
 def test_a_download_is_verified_from_its_parts_in_any_order() -> None:
-    digest = PartCrc32c(crc32c_hex(crc32c(b"onetwo")), 2)
+    digest = PartCrc("crc32c", crc32c_hex(crc32c(b"onetwo")), 2)
     digest.update(2, b"two")
     assert digest.verified() is None
     digest.update(1, b"one")
     assert digest.verified() == "crc32c"
 
 
+CHECKS = {"crc32": "cbf43926", "crc32c": "e3069283", "crc64nvme": "ae8b14860a799888"}
+"""Of `123456789`. Source: the catalogue of parametrised CRC algorithms."""
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@given(parts=st.lists(st.binary(max_size=300), max_size=8))
+def test_every_crc_is_the_published_one_and_parts_combine(name: str, parts: list[bytes]) -> None:
+    extend = extender(name)
+    assert extend is not None
+    assert crc_hex(name, extend(extend(0, b"12345"), memoryview(bytearray(b"6789")))) == CHECKS[name]
+    assert combined(name, ((extend(0, part), len(part)) for part in parts)) == extend(0, b"".join(parts))
+
+
+def test_what_cannot_be_computed_is_named_with_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "awscrt.checksums", None)
+    crcs._crc64nvme_extender.cache_clear()
+    assert extender("crc64nvme") is None
+    assert missing_library("crc64nvme") == "awscrt"
+    assert missing_library("crc32") is None
+    assert extender("sha256") is None
+    with pytest.raises(ModuleNotFoundError, match="crc64nvme needs awscrt"):
+        crc("crc64nvme", b"")
+
+
 def test_other_bytes_are_a_mismatch() -> None:
-    digest = PartCrc32c("00000001", 1)
+    digest = PartCrc("crc32c", "00000001", 1)
     digest.update(1, b"one")
     with pytest.raises(ChecksumMismatch):
         digest.verified()

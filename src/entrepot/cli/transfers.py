@@ -20,6 +20,7 @@ from entrepot.cli.transferring import Transfer
 from entrepot.models import KIB, MIB
 from entrepot.transfer.compare import Comparison
 from entrepot.transfer.plan import CopyOptions, Durability, Links, Mirror
+from entrepot.transfer.verify import Verify
 
 TRANSFER_PANEL: Final = "How to copy"
 _DURABILITIES: Final = ("full", "batch", "none")
@@ -65,8 +66,18 @@ Compare = Annotated[
     ),
 ]
 
+Verification = Annotated[
+    str | None,
+    typer.Option(
+        "--verify",
+        metavar="|".join(Verify),
+        help="Compare sizes; checksums too, where there are some; or read again what none vouches for.",
+        rich_help_panel=TRANSFER_PANEL,
+    ),
+]
 NoVerify = Annotated[
-    bool, typer.Option("--no-verify", help="Compare sizes, not checksums.", rich_help_panel=TRANSFER_PANEL)
+    bool,
+    typer.Option("--no-verify", help="Compare sizes, not checksums: --verify size.", rich_help_panel=TRANSFER_PANEL),
 ]
 
 
@@ -156,6 +167,7 @@ async def cp(
             rich_help_panel=TRANSFER_PANEL,
         ),
     ] = "none",
+    verify: Verification = None,
     no_verify: NoVerify = False,
     resume: Resume = True,
     stats_interval: StatsInterval = None,
@@ -188,7 +200,7 @@ async def cp(
             compare=_comparison(compare, no_overwrite=no_overwrite),
             filters=await filters_of(filtering, ctx),
             dry_run=dry_run,
-            verify=not no_verify,
+            verify=_verification(verify, no_verify=no_verify),
             durability=cast("Durability", durability),
             links=cast("Links", links),
         )
@@ -216,6 +228,7 @@ async def mv(
     dry_run: DryRun = False,
     compare: Compare = None,
     no_overwrite: NoOverwrite = False,
+    verify: Verification = None,
     no_verify: NoVerify = False,
     resume: Resume = True,
     stats_interval: StatsInterval = None,
@@ -225,7 +238,8 @@ async def mv(
     """Move files and directories between any two places.
 
     Each source is removed once its copy is durable and verified; what no checksum vouches for is copied, kept, and
-    reported, unless --no-verify says that equal sizes are enough. Within one disk a file or a directory is renamed.
+    reported, unless --verify download reads it again, or --verify size says that equal sizes are enough. Within one
+    disk a file or a directory is renamed.
     What lands where is as for `cp`: what is in a directory lands below DST. Symbolic links stay where they are; those
     in a directory that is renamed go with it.
 
@@ -238,7 +252,7 @@ async def mv(
             compare=_comparison(compare, no_overwrite=no_overwrite),
             filters=await filters_of(filtering, ctx),
             dry_run=dry_run,
-            verify=not no_verify,
+            verify=_verification(verify, no_verify=no_verify),
             durability="batch",
             delete_source=True,
         )
@@ -283,6 +297,7 @@ async def sync(
     dry_run: DryRun = False,
     plan_out: PlanOut = None,
     compare: Compare = None,
+    verify: Verification = None,
     no_verify: NoVerify = False,
     resume: Resume = True,
     stats_interval: StatsInterval = None,
@@ -314,7 +329,7 @@ async def sync(
             filters=await filters_of(filtering, ctx),
             mirror=Mirror(delete, most, await _backup_path(session, target, backup_dir)),
             dry_run=dry_run,
-            verify=not no_verify,
+            verify=_verification(verify, no_verify=no_verify),
         )
     )
     if plan_out is not None:
@@ -344,6 +359,13 @@ def _comparison(
         return Comparison.SKIP_EXISTING
     name = chosen("--compare", given, list(Comparison))
     return Comparison(name) if name is not None else otherwise
+
+
+def _verification(given: str | None, *, no_verify: bool) -> Verify:
+    if given is not None and no_verify:
+        raise WrongUse("--no-verify is --verify size; give one of both")
+    name = chosen("--verify", given, list(Verify))
+    return Verify.SIZE if no_verify else Verify(name or Verify.CHECKSUM)
 
 
 def _sources_and_target(places: Sequence[str], into: str | None) -> tuple[list[str], str]:

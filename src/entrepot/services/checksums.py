@@ -1,6 +1,6 @@
 """Checksums of bytes in memory, by C libraries, large ones in a worker thread.
 
-CRC32C of a whole is combined from those of its parts by arithmetic, so that no byte is read twice.
+CRCs are those of `entrepot.crcs`.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Final, TypeVar
 
 import anyio.to_thread
 
+from entrepot.crcs import combined, crc_hex, extender, missing_library
 from entrepot.errors import ChecksumMismatch
 from entrepot.files import PartChecksum
 from entrepot.models import MIB, Buffer
@@ -41,15 +41,15 @@ async def md5_aside(data: Buffer) -> str:
 
 def crc32c(data: Buffer) -> int:
     """CRC32C (Castagnoli) of the bytes. Needs google-crc32c, of the extras `gcp` and `azure`."""
-    import google_crc32c
+    return crc("crc32c", data)
 
-    # The C library takes `bytes` alone; what lies in another buffer is read through a copy of 1 MiB at a time.
-    if isinstance(data, bytes):
-        return int(google_crc32c.value(data))
-    view, value = memoryview(data), 0
-    for start in range(0, len(view), MIB):
-        value = google_crc32c.extend(value, bytes(view[start : start + MIB]))
-    return value
+
+def crc(name: str, data: Buffer) -> int:
+    """The CRC of that name. Raises: ModuleNotFoundError where its library is missing."""
+    extend = extender(name)
+    if extend is None:
+        raise ModuleNotFoundError(f"{name} needs {missing_library(name)}")
+    return extend(0, data)
 
 
 async def crc32c_aside(data: Buffer) -> int:
@@ -59,7 +59,7 @@ async def crc32c_aside(data: Buffer) -> int:
 
 def crc32c_hex(value: int) -> str:
     """As `FileStat.checksums` has it: eight lower-case digits, the first byte first."""
-    return f"{value:08x}"
+    return crc_hex("crc32c", value)
 
 
 def crc32c_base64(value: int) -> str:
@@ -67,64 +67,34 @@ def crc32c_base64(value: int) -> str:
     return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
-_POLYNOMIAL: Final = 0x82F63B78  # of CRC32C, reflected
-
-
-def _times(matrix: tuple[int, ...], vector: int) -> int:
-    total = 0
-    for row in matrix:
-        if vector & 1:
-            total ^= row
-        vector >>= 1
-    return total
-
-
-@lru_cache(maxsize=64)
-def _zeros(power: int) -> tuple[int, ...]:
-    """What 2**power zero bytes do to a CRC, as a matrix over GF(2)."""
-    if power == 0:
-        one_bit = (_POLYNOMIAL, *(1 << bit for bit in range(31)))
-        two = tuple(_times(one_bit, row) for row in one_bit)
-        four = tuple(_times(two, row) for row in two)
-        return tuple(_times(four, row) for row in four)
-    half = _zeros(power - 1)
-    return tuple(_times(half, row) for row in half)
-
-
 def combine_crc32c(parts: Iterable[tuple[int, int]]) -> int:
-    """The CRC32C of a whole, from (CRC32C, size in bytes) of its parts in order.
+    """The CRC32C of a whole, from (CRC32C, size in bytes) of its parts in order."""
+    return combined("crc32c", parts)
 
-    Source: M. Adler's `crc32_combine` in zlib, for another polynomial.
+
+class PartCrc(PartChecksum):
+    """Verifies a download against the CRC that the service vouches for, from the parts in any order.
+
+    name: of the checksum; its library is there.
     """
-    whole = 0
-    for value, size_bytes in parts:
-        power = 0
-        while size_bytes >> power:
-            if size_bytes >> power & 1:
-                whole = _times(_zeros(power), whole)
-            power += 1
-        whole ^= value
-    return whole
 
-
-class PartCrc32c(PartChecksum):
-    """Verifies a download against the CRC32C that the service vouches for, from the parts in any order."""
-
-    def __init__(self, expected: str, parts: int) -> None:
+    def __init__(self, name: str, expected: str, parts: int) -> None:
+        self.name = name
         self._expected, self._parts = expected, parts
         self._held: dict[int, tuple[int, int]] = {}
 
     def update(self, number: int, data: Buffer) -> None:
-        self._held[number] = (crc32c(data), len(data))
+        self._held[number] = (crc(self.name, data), len(data))
 
     def verified(self) -> str | None:
         """Raises: ChecksumMismatch: unlike an etag, this checksum is never anything else."""
         if sorted(self._held) != list(range(1, self._parts + 1)):
             return None
-        found = crc32c_hex(combine_crc32c(self._held[number] for number in sorted(self._held)))
+        found = crc_hex(self.name, combined(self.name, (self._held[number] for number in sorted(self._held))))
         if found != self._expected:
-            raise ChecksumMismatch("the bytes read have not the CRC32C that the service tells; read them again")
-        return "crc32c"
+            shown = self.name.upper()
+            raise ChecksumMismatch(f"the bytes read have not the {shown} that the service tells; read them again")
+        return self.name
 
 
 class WholeMd5(PartChecksum):

@@ -24,6 +24,7 @@ from entrepot.transfer.parts import Route
 from entrepot.transfer.plan import PlannedFile
 from entrepot.transfer.ports import Sink, Source
 from entrepot.transfer.schedule import Examine, crew
+from entrepot.transfer.verify import Verify
 
 DIFFERENCES_NAMED: Final = 1_000
 """How many differences are named in a report; the others are counted, and told as they are found."""
@@ -174,7 +175,7 @@ class _Check:
             memory=memory,
             acquire=memory.acquire,
             part_bytes=Gate(1),
-            verify=True,
+            verify=Verify.CHECKSUM,
         )
         self._examiner = Examiner(route, Comparison.CHECKSUM, time_travels=False)
         self.tally = _Tally()

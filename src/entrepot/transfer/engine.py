@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, cast
 
-from entrepot.errors import StoreError
+from entrepot.errors import ChecksumMismatch, StoreError
 from entrepot.models import FileStat
 from entrepot.paths import join, printable
 from entrepot.rates import Rate
@@ -46,7 +46,16 @@ from entrepot.transfer.removal import remove_directories, remove_source
 from entrepot.transfer.report import CopyReport, FailedItem, Ledger
 from entrepot.transfer.scan import Scan
 from entrepot.transfer.schedule import LARGE_AT_ONCE, Backlog, Examine, WriteWhole, crew
-from entrepot.transfer.verify import SIZE, Verdict, chain, require_equal, require_size, require_written, strongest
+from entrepot.transfer.verify import (
+    SIZE,
+    Verdict,
+    Verify,
+    chain,
+    require_equal,
+    require_size,
+    require_written,
+    strongest,
+)
 from entrepot.transfer.watch import watched
 from entrepot.transfer.whole import Carried
 
@@ -88,7 +97,7 @@ async def copy_between(
     options.mirror: after everything was copied and nothing failed, what only the target has is deleted.
     delete_source: each file goes once its copy is durable and verified and the source is still what was copied; its
     directories go when nothing is left in them. What no checksum vouches for on its way over a network is copied,
-    kept, and reported as failed, unless `verify` is False. The root of a store stays.
+    kept, and reported as failed, unless `verify` has it read again, or is `size`. The root of a store stays.
 
     Requests: one look at the source, its listing, and one read and one write a small file, or a part of a large one.
     Raises: NotFound; IsADirectory (no `recursive`, or no name for a file); InvalidPath (a target inside its own
@@ -338,33 +347,48 @@ class _Copy:
             self._emit(Started(file))
             how = self._carried.options(file.source, told)
             written, read, begun = await move_in_parts(route, file, how, tell, self._recorder)
-            self._require_good(file, written, begun)
+            verdict = await self._verdict(file, read, written, begun)
         except StoreError as error:
             stage: Stage = "read" if error.uri == file.source.uri else "write"
             self._account.failed(file, error, stage, told_bytes=told_bytes)
             return
-        verdict = Verdict(SIZE)
-        if self._options.verify:
-            verdict = chain(
-                read,
-                strongest(written.checksums),
-                read_locally=self._source.is_local,
-                written_locally=self._sink.is_local,
-            )
         await self._settle(whole.Outcomes(copied=[(file, verdict)]), told_bytes=told_bytes, large=True)
 
-    def _require_good(self, file: PlannedFile, written: FileStat, begun: Begun | None) -> None:
-        """Whether what is at the target is what was read; then a large file is done."""
+    async def _verdict(self, file: PlannedFile, read: str | None, written: FileStat, begun: Begun | None) -> Verdict:
+        """Whether what is at the target is what was read, and how that is known; then a large file is done."""
+        verdict = Verdict(SIZE)
         try:
             require_written(file.source, written)
-            if self._options.verify:
+            if self._options.verify is not Verify.SIZE:
                 require_equal(file.source.checksums, written.checksums, uri=file.source.uri)
+                verdict = chain(
+                    read,
+                    strongest(written.checksums),
+                    read_locally=self._source.is_local,
+                    written_locally=self._sink.is_local,
+                )
+                verdict = await self._certain(file, verdict)
         except StoreError:
             if begun is not None:
                 self._recorder.dropped(begun.record)
             raise
         if begun is not None:
             self._recorder.completed(begun, written)
+        return verdict
+
+    async def _certain(self, file: PlannedFile, verdict: Verdict) -> Verdict:
+        """Where no checksum vouches for a copy, and that is wanted, both ends are read and compared.
+
+        Raises: ChecksumMismatch; SourceChanged, NotFound, and what reading raises.
+        """
+        if verdict.is_of_bytes or self._options.verify is not Verify.DOWNLOAD:
+            return verdict
+        target = await self._sink.stat(file.target)
+        if not await self._examiner.are_equal(Examine(file, target)):
+            raise ChecksumMismatch(
+                "read once more, the copy is not what its source is; copy it again", operation="copy", uri=target.uri
+            )
+        return Verdict("sha256")
 
     async def _is_new(self, file: PlannedFile) -> bool:
         """Whether nothing is at a file's target; if something is, that is entered."""
@@ -394,10 +418,21 @@ class _Copy:
         else:
             self._ledger.links += 1
 
+    async def _made_certain(self, outcomes: whole.Outcomes) -> whole.Outcomes:
+        made = whole.Outcomes(failed=outcomes.failed)
+        for file, verdict in outcomes.copied:
+            try:
+                made.copied.append((file, await self._certain(file, verdict)))
+            except StoreError as error:
+                made.failed.append((file, error))
+        return made
+
     # ---- outcomes ---------------------------------------------------------------------------------
 
     async def _settle(self, outcomes: whole.Outcomes, *, told_bytes: int = 0, large: bool = False) -> None:
         """Enter what became of a batch, and remove sources that are to move. large: it is written down already."""
+        if self._options.verify is Verify.DOWNLOAD and not large:
+            outcomes = await self._made_certain(outcomes)
         for file, verdict in outcomes.copied:
             self._account.copied(file, verdict, told_bytes)
         if not large and outcomes.copied:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
-from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from collections.abc import Iterable
+from typing import Final, Protocol
 
 from anyio import to_thread
 
+from entrepot.crcs import Extend, crc_hex, extender
 from entrepot.models import MIB, Buffer, FileStat
 from entrepot.transfer.ports import Located
 from entrepot.transfer.verify import STRENGTH
@@ -27,31 +27,24 @@ class Hash(Protocol):
 
 
 class _Crc:
-    """A CRC of 32 bits, by a function that continues one."""
+    """A CRC, by the function that continues it."""
 
-    def __init__(self, extend: Callable[[int, Any], int]) -> None:
-        self._extend, self._value = extend, 0
+    def __init__(self, name: str, extend: Extend) -> None:
+        self._name, self._extend, self._value = name, extend, 0
 
     def update(self, data: Buffer, /) -> None:
         self._value = self._extend(self._value, data)
 
     def hexdigest(self) -> str:
-        return f"{self._value:08x}"
+        return crc_hex(self._name, self._value)
 
 
 def new_hash(name: str) -> Hash | None:
     """A checksum by its name in `FileStat.checksums`, None where this installation cannot compute it."""
     if name in _BY_HASHLIB:
         return hashlib.new(name, usedforsecurity=False)
-    if name == "crc32":
-        return _Crc(lambda value, data: zlib.crc32(data, value))
-    if name == "crc32c":
-        try:
-            import google_crc32c
-        except ImportError:
-            return None
-        return _Crc(lambda value, data: int(google_crc32c.extend(value, bytes(data))))
-    return None
+    extend = extender(name)
+    return _Crc(name, extend) if extend is not None else None
 
 
 def computable(names: Iterable[str]) -> str | None:

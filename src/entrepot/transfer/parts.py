@@ -25,6 +25,7 @@ from entrepot.transfer.plan import PlannedFile
 from entrepot.transfer.ports import PartDigest, PartSink, Sink, Source
 from entrepot.transfer.recording import Begun, Recorder
 from entrepot.transfer.schedule import first_error
+from entrepot.transfer.verify import Verify
 
 _INLINE_DIGEST_BYTES = 64 * KIB
 """Up to this size, hashing costs less than a thread hop."""
@@ -52,7 +53,7 @@ class Route:
     memory: Share
     acquire: Callable[[int], Awaitable[None]]
     part_bytes: Gate
-    verify: bool
+    verify: Verify
     flow: Rate | None = None
 
     async def may_move(self, size_bytes: int) -> None:
@@ -135,7 +136,7 @@ async def _move(route: Route, file: PlannedFile, options: WriteOptions, notes: _
         await notes.opened(file, out)
         # Of parts that an earlier run has read nothing is left to hash.
         digest = None
-        if route.verify and not notes.held:
+        if route.verify is not Verify.SIZE and not notes.held:
             digest = route.source.part_checksum(source, out.part_size_bytes)
         await _Parts(route, file, out, digest, notes).move()
         verified = digest.verified() if digest is not None else None

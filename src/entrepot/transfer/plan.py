@@ -12,6 +12,7 @@ from entrepot.models import MIB, FileStat, Limits
 from entrepot.paths import printable, refusal
 from entrepot.transfer.compare import Comparison
 from entrepot.transfer.filters import NO_FILTERS, Filters
+from entrepot.transfer.verify import Verify
 
 Links: TypeAlias = Literal["skip", "follow", "preserve"]
 Durability: TypeAlias = Literal["full", "batch", "none"]
@@ -49,7 +50,7 @@ class CopyOptions:
     concurrency: requests in flight; None is what each service takes without asking for fewer. memory_bytes: bound of
     the content held at once. bandwidth_bytes_s: of content, each byte counted once though it is read and written; a
     part is written as fast as the connection takes it. requests_per_second: of all kinds, at both ends together.
-    dry_run: scan and plan, and change nothing. verify: compare checksums where there are some; sizes always are.
+    dry_run: scan and plan, and change nothing. verify: how a copy is held against its source (`Verify` has the table).
     durability: of files written to a disk. links: what becomes of symbolic links in a source that has
     them: `skip` leaves them out, `follow` copies what they lead to, wherever that is, `preserve` makes the same links,
     on a local disk.
@@ -67,7 +68,7 @@ class CopyOptions:
     bandwidth_bytes_s: int | None = None
     requests_per_second: float | None = None
     dry_run: bool = False
-    verify: bool = True
+    verify: Verify = Verify.CHECKSUM
     durability: Durability | None = "none"
     links: Links = "skip"
     delete_source: bool = False
@@ -86,6 +87,10 @@ class CopyOptions:
             object.__setattr__(self, "compare", Comparison(self.compare))
         except ValueError:
             raise ConfigurationError(f"compare: choose {', '.join(Comparison)}") from None
+        try:
+            object.__setattr__(self, "verify", Verify(self.verify))
+        except ValueError:
+            raise ConfigurationError(f"verify: choose {', '.join(Verify)}") from None
         if self.mirror is not None and self.delete_source:
             raise ConfigurationError("a move leaves no source that the target could mirror")
         if self.concurrency is not None and self.concurrency < 1:

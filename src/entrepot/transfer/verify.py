@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from entrepot.errors import ChecksumMismatch, SourceChanged
@@ -30,6 +31,21 @@ def _rank(name: str) -> tuple[int, str]:
     return (STRENGTH.index(name) if name in STRENGTH else len(STRENGTH), name)
 
 
+class Verify(StrEnum):
+    """How a copy is held against its source.
+
+    | | sizes | checksums, where both legs of the way have one | where one has none |
+    |---|---|---|---|
+    | `size` | compared | not compared | - |
+    | `checksum` | compared | compared | the file is named in the report, with the reason |
+    | `download` | compared | compared | both ends are read once more, and compared |
+    """
+
+    SIZE = "size"
+    CHECKSUM = "checksum"
+    DOWNLOAD = "download"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """How a file was verified from its source to its target. method: a checksum's name, `size` on one machine,
@@ -38,6 +54,11 @@ class Verdict:
 
     method: str | None
     why: str = ""
+
+    @property
+    def is_of_bytes(self) -> bool:
+        """Whether more than sizes was compared wherever a network lay between."""
+        return self.method not in (None, SERVER_SIDE)
 
 
 def chain(read: str | None, written: str | None, *, read_locally: bool, written_locally: bool) -> Verdict:

@@ -15,6 +15,7 @@ from entrepot.transfer.verify import (
     SERVER_SIDE,
     SIZE,
     Verdict,
+    Verify,
     chain,
     require_equal,
     require_size,
@@ -119,7 +120,7 @@ async def write_whole(route: Route, carried: Carried, files: Sequence[tuple[Plan
         try:
             require_written(file.source, result)
             verdict = Verdict(SIZE)
-            if route.verify:
+            if route.verify is not Verify.SIZE:
                 read, written = data.stat.checksums, result.checksums
                 require_equal(read, written, uri=file.source.uri)
                 verdict = chain(strongest(read), strongest(written), read_locally=from_disk, written_locally=to_disk)
@@ -154,7 +155,7 @@ async def copy_natively(route: Route, carried: Carried, files: Sequence[PlannedF
         except StoreError as error:
             outcomes.failed.append((file, error))
         else:
-            method = strongest(result.checksums) if route.verify else None
+            method = strongest(result.checksums) if route.verify is not Verify.SIZE else None
             outcomes.copied.append((file, Verdict(method or (SIZE if local else SERVER_SIDE))))
     return outcomes
 

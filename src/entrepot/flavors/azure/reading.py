@@ -27,7 +27,7 @@ from entrepot.flavors.azure.attempts import AzureAttempts
 from entrepot.flavors.azure.replies import directory_stat, is_directory, stat_of
 from entrepot.models import MIB, ByteRange, FileStat, ListPage, ObjectData, ObjectStat
 from entrepot.paths import printable
-from entrepot.services.checksums import PartCrc32c, WholeMd5, crc32c_aside, crc32c_hex, md5_aside, md5_hex
+from entrepot.services.checksums import PartCrc, WholeMd5, crc32c_aside, crc32c_hex, md5_aside, md5_hex
 from entrepot.services.download import Download
 from entrepot.services.faults import RangeOutside
 from entrepot.services.headers import etag_of
@@ -151,7 +151,7 @@ class AzureReading(AzureAttempts):
         parts = max(1, -(-file.size_bytes // part_size_bytes))
         crc32c = file.checksums.get("crc32c")
         if crc32c is not None:
-            return PartCrc32c(crc32c, parts)
+            return PartCrc("crc32c", crc32c, parts)
         md5 = file.checksums.get("md5")
         return WholeMd5(md5, parts, proves=True) if md5 is not None else None
 

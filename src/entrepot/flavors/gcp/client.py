@@ -57,7 +57,7 @@ from entrepot.models import (
     WriteOptions,
 )
 from entrepot.objects.client import NO_ETAGS, ObjectClient
-from entrepot.services.checksums import PartCrc32c, crc32c_aside, crc32c_hex
+from entrepot.services.checksums import PartCrc, crc32c_aside, crc32c_hex
 from entrepot.services.client import Hashed, flat
 from entrepot.services.download import Download
 from entrepot.services.endpoint import Endpoint, keeps_path
@@ -170,7 +170,7 @@ class GcpClient(GcpAttempts):
         crc32c = file.checksums.get("crc32c")
         if crc32c is None or part_size_bytes <= 0:
             return None
-        return PartCrc32c(crc32c, max(1, -(-file.size_bytes // part_size_bytes)))
+        return PartCrc("crc32c", crc32c, max(1, -(-file.size_bytes // part_size_bytes)))
 
     async def list_versions(self, key: str) -> list[ObjectStat]:
         found = await self._all_pages(partial(self._list_versions, key), key)

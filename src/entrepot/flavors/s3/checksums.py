@@ -1,4 +1,4 @@
-"""What an S3 etag proves of the bytes, and what it does not. Pure but for the CPU."""
+"""What an S3 etag proves of the bytes, what it does not, and the checksums beside it. Pure but for the CPU."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 from entrepot.auth.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD
+from entrepot.crcs import crc_hex, extender
 from entrepot.files import PartChecksum
-from entrepot.flavors.s3.replies import composite_count, etag_may_be_md5
+from entrepot.flavors.s3.replies import CHECKSUMS, composite_count, etag_may_be_md5
 from entrepot.flavors.s3.requests import Digests
 from entrepot.models import Buffer, FileStat
-from entrepot.services.checksums import WholeMd5, aside, md5_hex
+from entrepot.services.checksums import PartCrc, WholeMd5, aside, crc, md5_hex
 from entrepot.services.headers import is_md5
 
 
@@ -66,6 +67,21 @@ class EtagKnowledge:
             self.holds = False
 
 
+def computable(told: Mapping[str, str]) -> tuple[str, str] | None:
+    """The first of these checksums that can be computed here, and its value."""
+    for name in CHECKSUMS:
+        if name in told and (name.startswith("sha") or extender(name) is not None):
+            return name, told[name]
+    return None
+
+
+def checksum_hex(name: str, data: Buffer) -> str:
+    """A checksum by its name; CRC or SHA."""
+    if name.startswith("sha"):
+        return hashlib.new(name, data, usedforsecurity=False).hexdigest()
+    return crc_hex(name, crc(name, data))
+
+
 class PartMd5(PartChecksum):
     """Verifies a download against an etag, by the MD5 of each part.
 
@@ -86,10 +102,15 @@ class PartMd5(PartChecksum):
 
 
 def part_checksum(file: FileStat, part_size_bytes: int) -> PartChecksum | None:
-    """What can verify a file read in parts of this size, by its etag alone; None where nothing can."""
-    if file.etag is None or part_size_bytes <= 0:
+    """What can verify a file read in parts of this size, by a CRC or by its etag; None where nothing can."""
+    if part_size_bytes <= 0:
         return None
     parts = max(1, -(-file.size_bytes // part_size_bytes))
+    known = computable({name: value for name, value in file.checksums.items() if name.startswith("crc")})
+    if known is not None:
+        return PartCrc(*known, parts)
+    if file.etag is None:
+        return None
     if composite_count(file.etag) == parts:
         return PartMd5(file.etag, parts)
     if not is_md5(file.etag):

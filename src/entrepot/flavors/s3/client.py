@@ -26,9 +26,9 @@ from entrepot.errors import (
 )
 from entrepot.files import PartChecksum
 from entrepot.flavors.s3.attempts import S3Attempts
-from entrepot.flavors.s3.checksums import composite_md5, digest_aside, part_checksum
+from entrepot.flavors.s3.checksums import checksum_hex, composite_md5, computable, digest_aside, part_checksum
 from entrepot.flavors.s3.faults import PASSING, BucketIsOurs
-from entrepot.flavors.s3.replies import composite_count, stat_of
+from entrepot.flavors.s3.replies import checksums_told, composite_count, stat_of
 from entrepot.flavors.s3.requests import CopySource, Digests, fits_xml
 from entrepot.models import (
     NO_OPTIONS,
@@ -45,7 +45,7 @@ from entrepot.models import (
 )
 from entrepot.objects.client import CHANGED, NO_ETAGS, ObjectClient
 from entrepot.objects.uploads import drop_lost_uploads
-from entrepot.services.checksums import md5_aside
+from entrepot.services.checksums import aside, md5_aside
 from entrepot.services.client import Hashed, Unsure, flat
 from entrepot.services.download import Download
 from entrepot.services.headers import etag_of, is_md5
@@ -65,7 +65,9 @@ class S3Client(S3Attempts):
     # ---- reading ----------------------------------------------------------------------------------
 
     async def head(self, key: str, *, version: str | None = None) -> ObjectStat:
-        return stat_of(key, await self._retried(lambda: self._head(key, version)))
+        headers = await self._retried(lambda: self._head(key, version))
+        told = checksums_told(headers)
+        return replace(stat_of(key, headers), checksums=told) if told else stat_of(key, headers)
 
     def _download(
         self, key: str, byte_range: ByteRange | None, if_match: str | None, into: memoryview | None, version: str | None
@@ -73,14 +75,20 @@ class S3Client(S3Attempts):
         return _S3Download(key, byte_range, if_match, into, version)
 
     async def _verified(self, found: ObjectData, download: Download) -> ObjectData:
-        """What was read, compared with its etag as far as that is an MD5 (`EtagKnowledge` has the reasons)."""
-        etag = found.stat.etag
-        if not download.whole or not is_md5(etag):
+        """What was read, compared with the checksum that is told, or else with its etag as far as that is an MD5."""
+        if not download.whole:
             return found
+        if (told := computable(checksums_told(download.headers))) is not None:
+            return await self._checked(found, download, told)
+        return await self._matched(found, download) if is_md5(found.stat.etag) else found
+
+    async def _matched(self, found: ObjectData, download: Download) -> ObjectData:
+        """What was read, compared with an etag that may be its MD5; `EtagKnowledge` has the reasons."""
+        etag = found.stat.etag
         md5 = await md5_aside(found.data)
         confirmed = self.etags.matches(download.headers, etag, md5)
         if confirmed:
-            return self._with_md5(found, md5)
+            return self._with(found, {"md5": md5})
         if confirmed is None or self.etags.holds is False:
             return found
         download.restart()
@@ -88,18 +96,34 @@ class S3Client(S3Attempts):
         assert second is not None
         md5_again = await md5_aside(second.data)
         if self.etags.matches(download.headers, second.stat.etag, md5_again):
-            return self._with_md5(second, md5_again)
+            return self._with(second, {"md5": md5_again})
         if self.etags.holds or (second.stat.etag == etag and md5_again != md5):
-            raise ChecksumMismatch(
-                "the bytes do not match the object's checksum, read twice; it is damaged, or the network is",
-                operation="get",
-                uri=self.uri(download.key),
-            )
+            raise self._damaged(download)
         self.etags.doubt()
         return second
 
+    async def _checked(self, found: ObjectData, download: Download, told: tuple[str, str]) -> ObjectData:
+        """What was read, if it has the checksum that is told; else it is read once more."""
+        name, expected = told
+        if await aside(partial(checksum_hex, name), found.data) == expected:
+            return self._with(found, {name: expected})
+        download.restart()
+        second = await self._downloaded(download)
+        assert second is not None
+        again = checksums_told(download.headers).get(name)  # the object may be another one by now
+        if again is None or await aside(partial(checksum_hex, name), second.data) != again:
+            raise self._damaged(download)
+        return self._with(second, {name: again})
+
+    def _damaged(self, download: Download) -> ChecksumMismatch:
+        return ChecksumMismatch(
+            "the bytes do not match the object's checksum, read twice; it is damaged, or the network is",
+            operation="get",
+            uri=self.uri(download.key),
+        )
+
     @staticmethod
-    def _with_md5(found: ObjectData, md5: str) -> ObjectData:
+    def _with(found: ObjectData, checksums: Mapping[str, str]) -> ObjectData:
         stat = found.stat  # `replace` would cost more than the checksum
         return ObjectData(
             found.data,
@@ -111,7 +135,7 @@ class S3Client(S3Attempts):
                 stat.version,
                 stat.content_type,
                 stat.metadata,
-                {"md5": md5},
+                checksums,
             ),
         )
 

@@ -30,6 +30,8 @@ class S3Config(BaseModel):
     sse: server-side encryption of what is written; sse_kms_key_id for the two of KMS. sse_customer_key: base64 of
     32 bytes, kept by the caller and sent with each request (SSE-C).
     acl, storage_class: of what is written. requester_pays: the caller pays for requests and transfer.
+    tells_checksums: ask for the checksum that an object was written with (CRC64NVME and others), to verify what is
+    read; without it AWS is asked, and no other service.
     client: `wire`, our own requests, or `sdk`, aiobotocore, for what only the SDK knows (access points by ARN, FIPS,
     isolated regions). ca_bundle: a file of trusted certificates (or AWS_CA_BUNDLE).
     allow_http, allow_link_local: lift the refusals of plain http to another machine and of metadata addresses.
@@ -58,6 +60,7 @@ class S3Config(BaseModel):
     acl: str | None = Field(default=None, pattern=r"^[a-z-]+$")
     storage_class: str | None = Field(default=None, pattern=r"^[A-Z0-9_-]+$")
     requester_pays: bool = False
+    tells_checksums: bool | None = None
     client: Literal["wire", "sdk"] = "wire"
     ca_bundle: str | None = Field(default=None, min_length=1)
     allow_http: bool = False

@@ -30,6 +30,7 @@ def make_client(config: S3Config, *, transport: Transport | None = None, policy:
     configuration's. Raises: ConfigurationError, where the environment contradicts it or the SDK is missing.
     """
     bucket, endpoint = config.root.container, config.endpoint()
+    tells_checksums = endpoint is None if config.tells_checksums is None else config.tells_checksums
     settings = Settings.of(
         sse=config.sse,
         sse_kms_key_id=config.sse_kms_key_id,
@@ -37,6 +38,7 @@ def make_client(config: S3Config, *, transport: Transport | None = None, policy:
         acl=config.acl,
         storage_class=config.storage_class,
         requester_pays=config.requester_pays,
+        tells_checksums=tells_checksums,
     )
     ca_file = config.ca_bundle or aws_environment().ca_bundle
 

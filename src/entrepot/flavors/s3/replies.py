@@ -5,6 +5,8 @@ Source: Amazon S3 API Reference, "Actions" and "Error responses".
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +18,9 @@ from entrepot.services.faults import ErrorInside, ErrorReply, Unreadable
 from entrepot.services.headers import bare_etag, etag_of, http_time, iso_time
 from entrepot.services.metadata import header_text
 from entrepot.services.xml import DEPTH_MAX, error_told, feed, parse_xml, parser_of
+
+CHECKSUMS = ("crc64nvme", "crc32c", "crc32", "sha256", "sha1")
+"""What the service can keep beside its etag, the one first that costs the least."""
 
 _META = "x-amz-meta-"
 _COMPOSITE = re.compile(r"[0-9a-f]{32}-(\d{1,5})", re.ASCII)
@@ -45,6 +50,21 @@ def stat_of(key: str, headers: Mapping[str, str], size_bytes: int | None = None)
         headers.get("content-type"),
         metadata_of(headers),
     )
+
+
+def checksums_told(headers: Mapping[str, str]) -> dict[str, str]:
+    """The checksums of the whole object, in hex, by their names; not those that are made of its parts' checksums.
+
+    Source: Amazon S3 User Guide, "Checking object integrity in Amazon S3".
+    """
+    if headers.get("x-amz-checksum-type") == "COMPOSITE":
+        return {}
+    told = {name: headers[f"x-amz-checksum-{name}"] for name in CHECKSUMS if f"x-amz-checksum-{name}" in headers}
+    found: dict[str, str] = {}
+    for name, value in told.items():
+        with contextlib.suppress(ValueError):  # `-N` at its end: of N parts
+            found[name] = base64.b64decode(value, validate=True).hex()
+    return found
 
 
 def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:

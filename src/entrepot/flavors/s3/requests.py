@@ -47,6 +47,8 @@ class Settings:
     """Requests of every kind: who pays."""
     sealed: HeaderList = ()
     """Requests that read or write an object's bytes: the caller's key (SSE-C)."""
+    read: HeaderList = ()
+    """Requests that read an object, or its head: that its checksum is told."""
     sealed_source: HeaderList = ()
     """Copies from objects of this configuration: the same key, as the source's."""
     created: HeaderList = ()
@@ -62,8 +64,12 @@ class Settings:
         acl: str | None = None,
         storage_class: str | None = None,
         requester_pays: bool = False,
+        tells_checksums: bool = False,
     ) -> Settings:
-        """customer_key: base64 of 32 bytes. Source: Amazon S3 User Guide, "Server-side encryption with SSE-C"."""
+        """customer_key: base64 of 32 bytes. Source: Amazon S3 User Guide, "Server-side encryption with SSE-C".
+
+        tells_checksums: ask for the checksum that an object was written with; API Reference, "GetObject".
+        """
         sealed: HeaderList = ()
         if customer_key is not None:
             digest = hashlib.md5(base64.b64decode(customer_key), usedforsecurity=False).digest()
@@ -77,6 +83,7 @@ class Settings:
         return cls(
             (("x-amz-request-payer", "requester"),) if requester_pays else (),
             tuple((f"x-amz-{_CUSTOMER}{name}", value) for name, value in sealed),
+            (("x-amz-checksum-mode", "ENABLED"),) if tells_checksums else (),
             tuple((f"x-amz-copy-source-{_CUSTOMER}{name}", value) for name, value in sealed),
             tuple((name, value) for name, value in created.items() if value is not None),
         )
@@ -89,16 +96,17 @@ class Requests:
         self._address = address
         self._every = settings.every
         self._bytes = settings.every + settings.sealed
+        self._read = self._bytes + settings.read
         self._write = settings.every + settings.sealed + settings.created
 
     # ---- one object -------------------------------------------------------------------------------
 
     def head(self, key: str, version: str | None = None) -> Call:
-        return Call("HEAD", self._versioned(key, version), self._bytes)
+        return Call("HEAD", self._versioned(key, version), self._read)
 
     def get(self, key: str, span: str | None = None, if_match: str | None = None, version: str | None = None) -> Call:
         """span: the value of `Range`."""
-        headers = self._bytes
+        headers = self._read
         if span is not None:
             headers += (("range", span),)
         if if_match is not None:

@@ -25,6 +25,7 @@ from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
     EndpointConnectionError,
+    FlexibleChecksumError,
     ParamValidationError,
     ReadTimeoutError,
     SSLError,
@@ -34,6 +35,7 @@ from botocore.parsers import ResponseParserError
 from entrepot.auth.aws import CredentialSource, hide_sdk_debug_logs
 from entrepot.errors import (
     BadResponse,
+    ChecksumMismatch,
     ConfigurationError,
     ConnectionFailed,
     StoreError,
@@ -99,6 +101,7 @@ class S3SdkClient(S3Client):
         }
         self._every = {"Bucket": bucket, **payer}
         self._bytes = {**self._every, **sealed}
+        self._reading = {**self._bytes, **({"ChecksumMode": "ENABLED"} if rules["settings"].read else {})}
         self._write = {**self._bytes, **{name: value for name, value in created.items() if value is not None}}
 
     async def close(self) -> None:
@@ -158,13 +161,13 @@ class S3SdkClient(S3Client):
 
     async def _head(self, key: str, version: str | None) -> Mapping[str, str]:
         asked = {"VersionId": version} if version is not None else {}
-        return _headers(await self._call("head_object", key, {"Key": key, **asked, **self._bytes}))
+        return _headers(await self._call("head_object", key, {"Key": key, **asked, **self._reading}))
 
     async def _get(self, download: Download) -> ObjectData | None:
         etag = download.etag and f'"{download.etag}"'
         asked = {"Range": download.span, "IfMatch": etag, "VersionId": download.version}
         given = {name: value for name, value in asked.items() if value is not None}
-        reply = await self._call("get_object", download.key, {"Key": download.key, **given, **self._bytes})
+        reply = await self._call("get_object", download.key, {"Key": download.key, **given, **self._reading})
         try:
             async with reply["Body"] as body:
                 into = download.accept(reply["ResponseMetadata"]["HTTPStatusCode"], _headers(reply))
@@ -386,14 +389,30 @@ def _failure(error: BaseException, operation: str, uri: str) -> StoreError:
 
 
 def _meaning(error: BaseException) -> tuple[type[StoreError], str]:
-    if isinstance(error, (ParamValidationError, UnicodeError)):
-        return ConfigurationError, "the SDK refuses this request's parameters; check bucket and options"
-    if isinstance(error, EndpointConnectionError):
-        return Unreachable, "the endpoint cannot be reached; is the server running? check endpoint_url"
-    if isinstance(error, SSLError):
-        return TlsFailed, "no trusted TLS connection; check endpoint_url, or name its authority with ca_bundle"
-    if isinstance(error, (ConnectTimeoutError, ReadTimeoutError, asyncio.TimeoutError)):
-        return TimedOut, "the endpoint did not answer in time"
-    if isinstance(error, ResponseParserError):
-        return BadResponse, "a reply that the SDK cannot read"
+    for errors, kind, text in _MEANINGS:
+        if isinstance(error, errors):
+            return kind, text
     return ConnectionFailed, f"the connection broke ({type(error).__name__})"
+
+
+_MEANINGS: Final[tuple[tuple[tuple[type[BaseException], ...], type[StoreError], str], ...]] = (
+    (
+        (ParamValidationError, UnicodeError),
+        ConfigurationError,
+        "the SDK refuses this request's parameters; check bucket and options",
+    ),
+    (
+        (FlexibleChecksumError,),
+        ChecksumMismatch,
+        "the bytes do not match the object's checksum; it is damaged, or the network is",
+    ),
+    (
+        (EndpointConnectionError,),
+        Unreachable,
+        "the endpoint cannot be reached; is the server running? check endpoint_url",
+    ),
+    ((SSLError,), TlsFailed, "no trusted TLS connection; check endpoint_url, or name its authority with ca_bundle"),
+    ((ConnectTimeoutError, ReadTimeoutError, asyncio.TimeoutError), TimedOut, "the endpoint did not answer in time"),
+    ((ResponseParserError,), BadResponse, "a reply that the SDK cannot read"),
+)
+"""Errors of the SDK, the narrower ones first, and what each means."""
