@@ -448,6 +448,14 @@ class BaseArtifactStore(StackComponent, ABC):
         """
         raise UnsupportedOperation("this store keeps no file that was written in part", operation="drop_parts")
 
+    async def find_completed(self, path: StrPath, resume: Resume) -> FileStat | None:
+        """The file that a completion has made of which nobody heard, where its parts prove that it is the one.
+
+        resume: of an upload that is gone, with all its parts as `put_part` returned them. None where nothing proves
+        it: then write it anew. This default knows of no proof. Requests: 1 or 2.
+        """
+        return None
+
     async def drop_lost_parts(self, path: StrPath, since: datetime) -> None:
         """Drop what a process left that was killed after the service began a large file, and before it knew its name.
 

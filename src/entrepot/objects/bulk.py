@@ -201,6 +201,18 @@ async def drop_parts(client: ObjectClient, key: str, uri: str, token: str) -> No
     await client.abort_upload(upload)
 
 
+async def find_completed(client: ObjectClient, key: str, uri: str, resume: Resume) -> FileStat | None:
+    """The object that the parts of an upload have become, where they prove it. Requests: 1 or 2."""
+    token = UploadToken.parse(resume.token, operation="open_parts", uri=uri)
+    parts = sorted(resume.parts, key=lambda part: part.number)
+    if [part.number for part in parts] != list(range(1, len(parts) + 1)):
+        return None
+    if sum(part.size_bytes for part in parts) != token.size_bytes:
+        return None
+    found = await client.find_completed(Upload(key, token.upload_id, size_bytes=token.size_bytes), parts)
+    return file_stat(found, uri) if found is not None else None
+
+
 def _require_known(client: ObjectClient, upload: Upload, operation: str) -> None:
     if not client.outlives_process(upload):
         raise UploadGone(

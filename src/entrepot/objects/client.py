@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import ClassVar, Final
 
+from entrepot.crcs import combined, crc_hex
 from entrepot.errors import (
     ConfigurationError,
     ContainerNotFound,
@@ -260,6 +261,20 @@ class ObjectClient(ABC):
         if not held and self.uploads_are_parts:
             raise UploadGone("no part of the upload is there; write it anew", **where)
         return held
+
+    async def find_completed(self, upload: Upload, parts: Sequence[Part]) -> ObjectStat | None:
+        """The object that an upload has become which is gone, where its parts prove that; else None. Requests: 1 or 2.
+
+        parts: all of them, in order. Here the CRC32C of the whole decides, made of those of the parts.
+        """
+        try:
+            stat = await self.head(upload.key)
+        except NotFound:
+            return None
+        crcs = [(part.crc32c, part.size_bytes) for part in parts if part.crc32c is not None]
+        whole = combined("crc32c", crcs) if len(crcs) == len(parts) else None
+        same = whole is not None and stat.checksums.get("crc32c") == crc_hex("crc32c", whole)
+        return stat if same and stat.size_bytes == upload.size_bytes else None
 
     @abstractmethod
     async def create_container(self) -> None:

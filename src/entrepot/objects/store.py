@@ -378,6 +378,10 @@ class ObjectArtifactStore(ReadableObjectStore):
             await super().drop_parts(path, token)
         await bulk.drop_parts(self.client, key, self._uri(relative), token)
 
+    async def find_completed(self, path: StrPath, resume: Resume) -> FileStat | None:
+        relative, key = self._file(path, "open_parts")
+        return await bulk.find_completed(self.client, key, self._uri(relative), resume)
+
     async def drop_lost_parts(self, path: StrPath, since: datetime) -> None:
         """As the contract's. Requests: 1, and 2 for each that is found."""
         await drop_lost_uploads(self.client, self._file(path, "drop_lost_parts")[1], since=since)

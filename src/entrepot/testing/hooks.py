@@ -137,6 +137,8 @@ class GcsHooks(ServiceHooks):
 class FolderHooks(StoreRules):
     """Looks into a folder with the builtin `open`. The `store` fixture sets `folder` first."""
 
+    proves_completions = False  # a file tells nothing of how it came to be
+
     folder: Path
 
     async def raw_read(self, uri: str) -> bytes:

@@ -307,6 +307,27 @@ class ResumingRules(StoreRules):
             await other.drop_parts(_PATH, left.token)
         assert await self.files_of(store) == {_PATH: self.content}
 
+    async def test_a_completion_that_nobody_heard_of_is_found_only_by_its_own_parts(
+        self, store: BaseArtifactStore, other: BaseArtifactStore
+    ) -> None:
+        if not store.capabilities.continued_parts:
+            return  # see above
+        async with store.open_parts(_PATH, len(self.content), NO_OPTIONS) as sink:
+            await sink.keep()
+            token, put = sink.resume_token or "", await self.put_all(sink)
+        # What a journal writes down of them.
+        parts = tuple(Part(one.number, one.size_bytes, md5=one.md5, crc32c=one.crc32c) for one in put)
+        async with other:
+            found = await other.find_completed(_PATH, Resume(token, parts))
+            assert (found is not None) == self.proves_completions
+            if found is not None:
+                assert (found.uri, found.size_bytes) == (self.uri(store, _PATH), len(self.content))
+            assert await other.find_completed(_PATH, Resume(token, parts[:-1])) is None
+            await self.raw_write(self.uri(store, _PATH), self.content[::-1])
+            assert await other.find_completed(_PATH, Resume(token, parts)) is None
+            await other.remove(_PATH)
+            assert await other.find_completed(_PATH, Resume(token, parts)) is None
+
     async def test_what_is_dropped_is_gone_and_dropping_it_again_is_no_error(
         self, store: BaseArtifactStore, other: BaseArtifactStore
     ) -> None:

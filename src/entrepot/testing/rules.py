@@ -41,6 +41,8 @@ class StoreRules:
     """An upload that is given up leaves no parts. If not, the service drops them by itself, later, and nothing of them
     is seen meanwhile.
     """
+    proves_completions: ClassVar[bool] = True
+    """What a file is made of can be told from its parts; if not, a completion that nobody heard of is not known."""
     uploads_side_by_side: ClassVar[bool] = True
     """Uploads of one key do not disturb each other. If not, one is a Conflict where another write ended before it."""
     unkept_names: ClassVar[frozenset[str]] = frozenset()

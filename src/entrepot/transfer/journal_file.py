@@ -51,7 +51,7 @@ _TABLES: Final = (
         size INTEGER NOT NULL, part_size INTEGER NOT NULL, state TEXT NOT NULL, token TEXT NOT NULL)""",
     """CREATE TABLE parts (
         upload INTEGER NOT NULL REFERENCES uploads ON DELETE CASCADE, number INTEGER NOT NULL, size INTEGER NOT NULL,
-        crc32c INTEGER, PRIMARY KEY (upload, number)) WITHOUT ROWID""",
+        crc32c INTEGER, md5 TEXT, PRIMARY KEY (upload, number)) WITHOUT ROWID""",
     "CREATE TABLE directories (target TEXT PRIMARY KEY) WITHOUT ROWID",
     """CREATE TABLE failures (
         source TEXT PRIMARY KEY, target TEXT NOT NULL, error TEXT NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID""",
@@ -196,8 +196,8 @@ class JournalFile:
     def put_part(self, write_id: str, part: PartRecord) -> None:
         """A part that was written; nothing, where its upload is gone by now."""
         self._connection.execute(
-            "INSERT OR REPLACE INTO parts SELECT number, ?, ?, ? FROM uploads WHERE write_id = ?",
-            (part.number, part.size_bytes, part.crc32c, write_id),
+            "INSERT OR REPLACE INTO parts SELECT number, ?, ?, ?, ? FROM uploads WHERE write_id = ?",
+            (part.number, part.size_bytes, part.crc32c, part.md5, write_id),
         )
 
     def remove_upload(self, write_id: str) -> None:
@@ -216,7 +216,7 @@ class JournalFile:
     def parts(self, write_id: str) -> tuple[PartRecord, ...]:
         """The parts of an upload, by number."""
         rows = self._connection.execute(
-            "SELECT parts.number, parts.size, crc32c FROM parts JOIN uploads ON upload = uploads.number "
+            "SELECT parts.number, parts.size, crc32c, md5 FROM parts JOIN uploads ON upload = uploads.number "
             "WHERE write_id = ? ORDER BY parts.number",
             (write_id,),
         )

@@ -75,6 +75,7 @@ async def move_in_parts(
     nothing is left. Else what was put is kept to be gone on with, unless the error is of the file itself.
     Memory: one buffer of a part for each part in flight, taken from the share before it is made. While others wait
     for memory, a buffer goes back after every part.
+    A completion that was asked for, and of which nobody heard, is settled by what is at the target.
     Requests: one read and one write a part, and what the sink needs to begin and to end. Where the bandwidth is
     bounded, a read for each tenth of a second, of 256 KiB at least.
     Raises: SourceChanged, ChecksumMismatch, and what both ends raise.
@@ -90,6 +91,11 @@ async def move_in_parts(
         except UploadGone:
             if begun is None or begun.resume is None:
                 raise
+            if begun.record.state == "completing":
+                made = await route.sink.find_completed(file.target, begun.resume)
+                if made is not None:
+                    on_part(file, made.size_bytes)
+                    return made, None, begun
             recorder.dropped(begun.record)  # somebody has dropped or completed it: then anew
         except StoreError as error:
             if begun is not None and (not begun.record.token or isinstance(error, _OF_THE_FILE)):

@@ -155,7 +155,8 @@ class Recorder:
         left = self._left.get(self._below(file.target))
         if left is not None and left.fingerprint == print_ and left.token:
             parts = tuple(
-                Part(one.number, one.size_bytes, crc32c=one.crc32c) for one in await journal.parts(left.write_id)
+                Part(one.number, one.size_bytes, md5=one.md5, crc32c=one.crc32c)
+                for one in await journal.parts(left.write_id)
             )
             return Begun(left, Resume(left.token, parts))
         record = UploadRecord(secrets.token_hex(16), self._below(file.target), print_, file.source.size_bytes)
@@ -182,7 +183,7 @@ class Recorder:
     def part(self, begun: Begun, part: Part) -> None:
         """One more part of it was written."""
         assert self._journal is not None
-        self._journal.note_part(begun.record.write_id, PartRecord(part.number, part.size_bytes, part.crc32c))
+        self._journal.note_part(begun.record.write_id, PartRecord(part.number, part.size_bytes, part.crc32c, part.md5))
 
     async def completing(self, begun: Begun) -> None:
         """All parts are written."""

@@ -126,11 +126,12 @@ class UploadRecord:
 
 @dataclass(frozen=True, slots=True)
 class PartRecord:
-    """One part that was written. number: 1-based. crc32c: of its bytes, where it was computed."""
+    """One part that was written. number: 1-based. crc32c, md5: of its bytes, where they were computed."""
 
     number: int
     size_bytes: int
     crc32c: int | None = None
+    md5: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

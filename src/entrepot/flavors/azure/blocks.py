@@ -143,6 +143,14 @@ class AzureBlocks(AzureReading):
             checksums=checksums,
         )
 
+    async def find_completed(self, upload: Upload, parts: Sequence[Part]) -> ObjectStat | None:
+        """As `ObjectClient.find_completed`; here the blob's own list of blocks decides. Requests: 2."""
+        names = [block_id(upload.upload_id, part.number) for part in parts]
+        if not await self._is_made_of(upload.key, names):
+            return None
+        stat = await self.head(upload.key)
+        return stat if stat.size_bytes == upload.size_bytes else None
+
     async def _is_made_of(self, key: str, names: Sequence[str]) -> bool:
         try:
             held = await self._retried(lambda: self._block_list(key, "committed"))
