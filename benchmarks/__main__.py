@@ -7,11 +7,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import cloud_ops, copies, listing, local_tree, safeguards, single_ops
+from benchmarks import bad_minute, cloud_ops, copies, listing, local_tree, many_files, safeguards, single_ops
 
 SCENARIOS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "small-files": copies.small_files,
     "large-files": copies.large_files,
+    "many-files": many_files.many_files,
+    "bad-minute": bad_minute.bad_minute,
     "listing": listing.listing,
     "single-ops": single_ops.single_ops,
     "gcp-ops": cloud_ops.gcp_ops,
