@@ -19,6 +19,7 @@ class StackComponentType(StrEnum):
 
     ARTIFACT_STORE = "artifact_store"
     ORCHESTRATOR = "orchestrator"
+    STEP_OPERATOR = "step_operator"
 
 
 class StackComponent:
@@ -79,6 +80,46 @@ class StackComponent:
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return _rebuild, (type(self), self._public_configuration())
+
+
+class BaseOrchestrator(StackComponent):
+    """What runs the steps of pipelines. A subclass of one's own names its `FLAVOR`, its `CONFIG`, and where it runs."""
+
+    TYPE = StackComponentType.ORCHESTRATOR
+    IS_LOCAL: ClassVar[bool] = False
+    """Whether steps run on this machine, where they reach its disk."""
+
+
+class BaseStepOperator(StackComponent):
+    """What runs single steps elsewhere than the orchestrator does."""
+
+    TYPE = StackComponentType.STEP_OPERATOR
+    IS_LOCAL: ClassVar[bool] = False
+    """As of an orchestrator."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LocalOrchestratorConfig:
+    """concurrency: how many steps run at once; without it, as many as this machine has processors, and four more."""
+
+    concurrency: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.concurrency is not None:
+            try:
+                object.__setattr__(self, "concurrency", int(self.concurrency))
+            except ValueError:
+                raise ConfigurationError("concurrency must be a whole number") from None
+            if self.concurrency < 1:
+                raise ConfigurationError("concurrency must be at least 1")
+
+
+class LocalOrchestrator(BaseOrchestrator):
+    """Runs steps in this process, those that do not wait for each other at once."""
+
+    FLAVOR = "local"
+    CONFIG = LocalOrchestratorConfig
+    IS_LOCAL = True
 
 
 def _rebuild(kind: type[StackComponent], configuration: dict[str, Any]) -> StackComponent:

@@ -85,7 +85,7 @@ def test_lines_come_while_it_lasts_and_no_longer() -> None:
 
 def test_objects_come_for_machines() -> None:
     meter, log, results = Meter(), Log(2), io.StringIO()
-    output = Output(as_json=True, stdout=results, stderr=log)
+    output = Output(form="json", stdout=results, stderr=log)
     values = [json.loads(one) for one in asyncio.run(told_lines(output, log, meter))]
     assert [(one["event"], one["command"], one["files"]) for one in values] == [("progress", "cp", 0)] * 2
     assert results.getvalue() == ""

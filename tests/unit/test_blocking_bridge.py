@@ -92,6 +92,7 @@ def test_nothing_public_is_missing() -> None:
         "copy_batch",
         "directories_may_outlive_files",
         "drop_lost_parts",
+        "find_completed",
         "drop_parts",
         "paced",
         "open_parts",

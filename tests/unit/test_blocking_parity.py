@@ -21,6 +21,7 @@ OF_THE_ASYNC_FACE = {
     "open_parts": "a port of the bulk copy",
     "directories_may_outlive_files": "a port of the bulk copy",
     "drop_lost_parts": "a port of the bulk copy",
+    "find_completed": "a port of the bulk copy",
     "drop_parts": "a port of the bulk copy",
     "remove_batch": "a port of the bulk copy",
     "scans_in_order": "a port of the bulk copy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -15,6 +16,7 @@ from entrepot.cli.command import command
 from entrepot.cli.failures import DONE, EXIT_CODES, WRONG_USE, Failure
 from entrepot.cli.options import KeepsOrder
 from entrepot.cli.render import Output
+from entrepot.registry.home import STACK_VARIABLE
 
 _HOMES: Final = {
     "cp": "transfers:cp",
@@ -38,6 +40,44 @@ _HOMES: Final = {
     "jobs show": "jobs:show",
     "jobs resume": "jobs:resume",
     "jobs forget": "jobs:forget",
+    "artifact-store register": "components:register",
+    "artifact-store list": "components:list_components",
+    "artifact-store describe": "components:describe",
+    "artifact-store update": "components:update",
+    "artifact-store remove-attribute": "components:remove_attribute",
+    "artifact-store rename": "components:rename",
+    "artifact-store copy": "components:copy",
+    "artifact-store delete": "components:delete",
+    "artifact-store explain": "components:explain",
+    "orchestrator register": "components:register",
+    "orchestrator list": "components:list_components",
+    "orchestrator describe": "components:describe",
+    "orchestrator update": "components:update",
+    "orchestrator remove-attribute": "components:remove_attribute",
+    "orchestrator rename": "components:rename",
+    "orchestrator copy": "components:copy",
+    "orchestrator delete": "components:delete",
+    "orchestrator explain": "components:explain",
+    "step-operator register": "components:register",
+    "step-operator list": "components:list_components",
+    "step-operator describe": "components:describe",
+    "step-operator update": "components:update",
+    "step-operator remove-attribute": "components:remove_attribute",
+    "step-operator rename": "components:rename",
+    "step-operator copy": "components:copy",
+    "step-operator delete": "components:delete",
+    "step-operator explain": "components:explain",
+    "stack register": "stacks:register",
+    "stack list": "stacks:list_stacks",
+    "stack get": "stacks:get",
+    "stack set": "stacks:set_stack",
+    "stack describe": "stacks:describe",
+    "stack update": "stacks:update",
+    "stack rename": "stacks:rename",
+    "stack copy": "stacks:copy",
+    "stack export": "stacks:export",
+    "stack import": "stacks:import_stack",
+    "stack delete": "stacks:delete",
     "artifact-store flavor list": "flavors:list_flavors",
     "artifact-store flavor describe": "flavors:describe",
     "artifact-store flavor register": "flavors:register",
@@ -49,13 +89,27 @@ _HOMES: Final = {
 _GROUPS: Final = {
     "plan": "Copies that were planned before: `cp --plan-out` and `sync --plan-out` write plans.",
     "jobs": "Bulk copies that were begun, and how far each is.",
+    "stack": "Stacks: an orchestrator and an artifact store under one name; one of them is active.",
     "artifact-store": "Artifact stores, and the flavors that there are of them.",
+    "orchestrator": "Orchestrators: what runs the steps of pipelines.",
+    "step-operator": "Step operators: what runs single steps elsewhere.",
     "artifact-store flavor": "The kinds of artifact store: those that come with entrepot, and your own.",
 }
 """The groups of commands, outer ones first."""
 
-_UNCONNECTED: Final = ("version", "jobs list", "jobs show", "artifact-store flavor ")
+_UNCONNECTED: Final = (
+    "version",
+    "jobs list",
+    "jobs show",
+    "artifact-store ",
+    "orchestrator ",
+    "step-operator ",
+    "stack ",
+)
 """How commands begin that take no addresses."""
+
+_TAKES_KEYS: Final = frozenset({"components:register", "components:update", "components:remove_attribute"})
+"""Commands that take options of whatever name: the keys of a flavor."""
 
 _HELP: Final = """Copy, list and look after artifacts on local disk, S3, Google Cloud Storage, Azure, and more.
 
@@ -97,7 +151,7 @@ class _Program(_WithoutCoercion, TyperGroup):
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code."""
-    words = [*arguments] or ["--help"]
+    words = _with_stack([*arguments]) or ["--help"]
     name = _longest(words, _HOMES)
     group = "" if name else _longest(words, _GROUPS)
     # A group alone asks what there is in it, as the program alone does.
@@ -122,6 +176,17 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else DONE
 
 
+def _with_stack(words: list[str]) -> list[str]:
+    """What follows `--stack NAME`, by which a stack is active for this command alone."""
+    if words and words[0].startswith("--stack="):
+        os.environ[STACK_VARIABLE] = words[0].partition("=")[2]
+        return words[1:]
+    if words[:1] == ["--stack"] and len(words) > 1:
+        os.environ[STACK_VARIABLE] = words[1]
+        return words[2:]
+    return words
+
+
 def _longest(words: Sequence[str], names: Iterable[str]) -> str:
     """The longest of the names that the words begin with, or none."""
     return max((name for name in names if [*words[: name.count(" ") + 1]] == name.split()), key=len, default="")
@@ -143,15 +208,21 @@ def _app(names: Iterable[str], *, drawn: bool) -> typer.Typer:
         version: Annotated[
             bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
         ] = False,
+        stack: Annotated[
+            str | None, typer.Option("--stack", metavar="NAME", help="Which stack is active for this command.")
+        ] = None,
     ) -> None:
-        """What comes before a command."""
+        """What comes before a command; `--stack` is taken from the words before they are parsed."""
 
     groups = {"": app}
     for name in names:
         module, _, function = _HOMES[name].partition(":")
         body = getattr(import_module(f"entrepot.cli.{module}"), function)
         group, _, last = name.rpartition(" ")
-        _group(group, groups).command(last, cls=_Command, context_settings={"max_content_width": 110})(
+        settings: dict[str, Any] = {"max_content_width": 110}
+        if _HOMES[name] in _TAKES_KEYS:
+            settings |= {"ignore_unknown_options": True, "allow_extra_args": True}
+        _group(group, groups).command(last, cls=_Command, context_settings=settings)(
             command(body, name=name, connects=not name.startswith(_UNCONNECTED))
         )
     return app

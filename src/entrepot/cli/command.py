@@ -6,11 +6,12 @@ import dataclasses
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from copy import copy
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar, get_type_hints
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
-from entrepot.cli.failures import READER_GONE, SIGNAL_BASE, Interrupted, OutputClosed, failure_of
+from entrepot.cli.failures import READER_GONE, SIGNAL_BASE, WRONG_USE, Interrupted, OutputClosed, WrongUse, failure_of
 from entrepot.cli.options import Common, Connection
 from entrepot.cli.render import Output
 from entrepot.cli.runner import run_until_done
@@ -39,8 +40,9 @@ def command(body: Body, *, name: str = "", connects: bool = True) -> Callable[..
         else:
             parameters.append(one.replace(annotation=hints[one.name], kind=inspect.Parameter.KEYWORD_ONLY))
     shared = (Connection, Common) if connects else (Common,)
+    taken = {word for one in parameters for word in _words_of(one.annotation)}
     for group in shared:
-        parameters.extend(_options_of(group))
+        parameters.extend(_without(one, taken) for one in _options_of(group))
 
     def call(**values: Any) -> int:
         connection = _taken(Connection, values) if connects else Connection()
@@ -72,10 +74,31 @@ def _options_of(group: type[Any]) -> list[inspect.Parameter]:
     ]
 
 
+def _words_of(annotation: object) -> Sequence[str]:
+    """By which words an option is given."""
+    info = get_args(annotation)[1] if get_origin(annotation) is Annotated else None
+    return getattr(info, "param_decls", None) or ()
+
+
+def _without(option: inspect.Parameter, taken: Collection[str]) -> inspect.Parameter:
+    """The option without those of its words that the command has another use for (`-o` of `stack register`)."""
+    words = _words_of(option.annotation)
+    if not any(word in taken for word in words):
+        return option
+    kind, info = get_args(option.annotation)
+    mine = copy(info)
+    mine.param_decls = [word for word in words if word not in taken]
+    return option.replace(annotation=Annotated[kind, mine])
+
+
 def _execute(
     name: str, work: Callable[[Session], Coroutine[Any, Any, int]], connection: Connection, common: Common
 ) -> int:
-    output = Output(as_json=common.as_json)
+    try:
+        output = Output(form=common.form())
+    except WrongUse as error:
+        Output().failure(failure_of(error), name)
+        return WRONG_USE
     if common.debug:
         logging.basicConfig(level=logging.DEBUG, format=_LOG_FORMAT, stream=sys.stderr)
 
@@ -85,6 +108,7 @@ def _execute(
         async with Session(name, output, connection) as session:
             session.kept_jobs = kept_jobs
             code = await work(session)
+            output.end_values()
             await output.drain(wholly=True)
             return code
 
@@ -106,5 +130,6 @@ def _execute(
         output.failure(failure, name)
         if output.as_json:
             output.value({"error": failure.to_json()})
+            output.end_values()
             output.finish()
         return failure.exit_code

@@ -18,9 +18,17 @@ from entrepot.registry.entries import ComponentEntry, secret_keys, shown
 from entrepot.registry.references import is_reference
 from entrepot.registry.stacks import active_stack
 
-Name = Annotated[str, typer.Argument(metavar="NAME", hidden=True)]
+
+def _names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """For the shell: the components of the kind that the command is of."""
+    assert ctx.parent is not None
+    kind = StackComponentType(str(ctx.parent.info_name).replace("-", "_"))
+    return [name for name in registry.entries(kind) if name.startswith(incomplete)]
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", hidden=True, autocompletion=_names)]
 NewName = Annotated[str, typer.Argument(metavar="NEW_NAME", hidden=True)]
-ActiveName = Annotated[str | None, typer.Argument(metavar="[NAME]", hidden=True)]
+ActiveName = Annotated[str | None, typer.Argument(metavar="[NAME]", hidden=True, autocompletion=_names)]
 
 
 def _type(session: Session) -> StackComponentType:

@@ -10,11 +10,12 @@ import difflib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import typer
 
 from entrepot.cli.failures import WrongUse
+from entrepot.cli.render import FORMS, Form
 
 CONNECTION_PANEL: Final = "Services (the standard AWS_*, GOOGLE_* and AZURE_* variables work by themselves)"
 OUTPUT_PANEL: Final = "Output"
@@ -32,9 +33,26 @@ class Common:
     as_json: Annotated[
         bool, typer.Option("--json", help="Results as JSON, one object a line.", rich_help_panel=OUTPUT_PANEL)
     ] = False
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="json|yaml|csv",
+            help="Results in another form: json as --json, yaml, or csv.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = None
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and log every attempt.", rich_help_panel=OUTPUT_PANEL)
     ] = False
+
+    def form(self) -> Form | None:
+        """How results are told, None for lines. Raises WrongUse."""
+        if self.as_json and self.output not in (None, "json"):
+            raise WrongUse("--json and --output name two forms; give one of both")
+        form = chosen("--output", self.output, FORMS)
+        return cast("Form", "json" if self.as_json else form) if self.as_json or form else None
 
 
 @dataclass(frozen=True, slots=True)

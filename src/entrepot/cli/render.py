@@ -9,13 +9,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO
+from typing import Any, Final, Literal, TextIO, TypeAlias, get_args
 
 from entrepot.cli.failures import Failure, OutputClosed
 from entrepot.cli.runner import in_own_thread
 from entrepot.models import Buffer, FileStat
 from entrepot.paths import printable
 
+Form: TypeAlias = Literal["json", "yaml", "csv"]
+FORMS: Final = get_args(Form)
 _FLUSH_BYTES: Final = 64 * 1024
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SIZE_WIDTH: Final = {True: 10, False: 14}
@@ -23,14 +25,18 @@ _NO_TIME: Final = "-" + " " * 19
 
 
 class Output:
-    """The two streams of one command. as_json: results are objects, one a line.
+    """The two streams of one command. form: how results are told; None is lines for people.
+
+    `json` is an object a line, `yaml` a list of them; `csv` holds all until the end, when its columns are known.
 
     Lines are collected and written by a worker thread: a reader that has stopped reading (`less`) must not keep a
     signal from being heard. Raises OutputClosed once the reader has left.
     """
 
-    def __init__(self, *, as_json: bool = False, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
-        self.as_json = as_json
+    def __init__(self, *, form: Form | None = None, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
+        self.as_json = form is not None
+        self._form = form
+        self._rows: list[Mapping[str, Any]] = []
         self._stdout, self._stderr = stdout or sys.stdout, stderr or sys.stderr
         self._waiting = bytearray()
         self._above: Callable[[str], None] | None = None
@@ -52,10 +58,31 @@ class Output:
         self._waiting += printable(text).encode("utf-8", "backslashreplace") + b"\n"
 
     def value(self, value: Mapping[str, Any]) -> None:
-        """One object of result, as one line of JSON."""
+        """One object of result."""
+        if self._form == "csv":
+            self._rows.append(value)
+            return
         # A lone surrogate (a name that is not UTF-8) comes out as \udcXX, which is JSON's own way to write it.
         text = json.dumps(value, ensure_ascii=False, default=_jsonable)
+        if self._form == "yaml":
+            import yaml
+
+            text = yaml.safe_dump([json.loads(text)], sort_keys=False, allow_unicode=True).removesuffix("\n")
         self._waiting += text.encode("utf-8", "backslashreplace") + b"\n"
+
+    def end_values(self) -> None:
+        """All objects of result were told."""
+        if not self._rows:
+            return
+        import csv
+
+        told = io.StringIO()
+        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        writer = csv.DictWriter(told, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in self._rows)
+        self._rows = []
+        self._waiting += told.getvalue().encode("utf-8", "backslashreplace")
 
     async def table(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table: drawn on a terminal; for a pipe, one line a row, its columns padded by two spaces or more."""
@@ -223,6 +250,13 @@ def stat_lines(stat: FileStat) -> list[str]:
 def version_line(stat: FileStat, shown: str) -> str:
     """One version for people: its id, size, time, and the file as typed."""
     return f"{stat.version or '-'}  {stat.size_bytes:>12}  {shown_time(stat.modified)}  {shown}"
+
+
+def _cell(value: object) -> object:
+    """A value in a table for programs: what is no text or number as JSON."""
+    if value is None or (isinstance(value, (str, int, float)) and not isinstance(value, bool)):
+        return value
+    return _jsonable(value) if isinstance(value, datetime) else json.dumps(value, ensure_ascii=False, default=_jsonable)
 
 
 def _jsonable(value: object) -> Any:

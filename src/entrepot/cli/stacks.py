@@ -14,15 +14,26 @@ from entrepot.cli.failures import DONE, WrongUse
 from entrepot.cli.session import Session
 from entrepot.components import StackComponentType
 from entrepot.registry import stacks as registry
-from entrepot.registry.entries import DEFAULT
+from entrepot.registry.entries import DEFAULT, entries
 from entrepot.registry.stacks import Stack
 
-Name = Annotated[str, typer.Argument(metavar="NAME", hidden=True)]
+
+def _names(incomplete: str) -> list[str]:
+    """For the shell."""
+    return [name for name in registry.stacks() if name.startswith(incomplete)]
+
+
+def _stores(incomplete: str) -> list[str]:
+    return [name for name in entries(StackComponentType.ARTIFACT_STORE) if name.startswith(incomplete)]
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", hidden=True, autocompletion=_names)]
 NewName = Annotated[str, typer.Argument(metavar="NEW_NAME", hidden=True)]
-ActiveName = Annotated[str | None, typer.Argument(metavar="[NAME]", hidden=True)]
+ActiveName = Annotated[str | None, typer.Argument(metavar="[NAME]", hidden=True, autocompletion=_names)]
 Orchestrator = Annotated[str | None, typer.Option("--orchestrator", "-o", metavar="NAME", help="What runs the steps.")]
 ArtifactStore = Annotated[
-    str | None, typer.Option("--artifact-store", "-a", metavar="NAME", help="Where artifacts are kept.")
+    str | None,
+    typer.Option("--artifact-store", "-a", metavar="NAME", help="Where artifacts are kept.", autocompletion=_stores),
 ]
 StepOperator = Annotated[
     str | None, typer.Option("--step-operator", "-s", metavar="NAME", help="What runs single steps elsewhere.")

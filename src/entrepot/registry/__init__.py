@@ -1,12 +1,19 @@
-"""What there is by name: the flavors, and the stores that this user has configured.
+"""What there is by name: flavors, and the components and stacks that this user has configured.
 
-Both are kept in one TOML file (`config.toml` in the user's configuration directory), a table each:
+All are kept in one TOML file (`config.toml` in the user's configuration directory), a table each:
 
     [artifact_stores.team]
     id = "3f0c…"
     flavor = "s3"
     path = "s3://bucket/artifacts"
     region = "eu-central-1"
+
+    [stacks.team]
+    orchestrator = "default"
+    artifact_store = "team"
+
+    [active]
+    stack = "team"
 
     [flavors.sftp]
     source = "sftp_store:SftpArtifactStore"

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+STACK_VARIABLE: Final = "ENTREPOT_STACK"
+"""Names the stack that is active for a process."""
+
 _LOCK_WAIT_S: Final = 30.0
 
 
@@ -38,6 +41,10 @@ class Home:
             config = config or os.path.join(platformdirs.user_config_dir("entrepot", appauthor=False), "config.toml")
             data = data or platformdirs.user_data_dir("entrepot", appauthor=False)
         return cls(os.path.abspath(config), os.path.abspath(data))
+
+    def local_store(self, identity: str) -> str:
+        """The folder of a local store without a path of its own."""
+        return os.path.join(self.data_dir, "local_stores", identity)
 
     def read(self) -> dict[str, Any]:
         """What the file has, nothing where there is none. Raises ConfigurationError that names the file."""

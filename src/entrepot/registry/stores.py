@@ -5,7 +5,6 @@ with a new UUID and a folder of that name.
 from __future__ import annotations
 
 import difflib
-import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from entrepot.errors import ConfigurationError
 from entrepot.paths import join
 from entrepot.registry.catalog import flavor_named
 from entrepot.registry.home import Home, put_table
+from entrepot.registry.references import resolved
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -39,9 +39,12 @@ class StoreEntry:
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def make(self, *, below: str = "", **options: Any) -> BaseArtifactStore:
-        """A store made of the entry. below: a path in it to be the root. options: in place of configured ones."""
+        """A store made of the entry, its references to secrets resolved.
+
+        below: a path in it to be the root. options: in place of configured ones.
+        """
         path = join(self.path, below)
-        return flavor_named(self.flavor).load()(path, **{**self.options, **options})
+        return flavor_named(self.flavor).load()(path, **resolved({**self.options, **options}))
 
 
 def store_names(home: Home | None = None) -> list[str]:
@@ -96,7 +99,7 @@ def _make_default(home: Home) -> StoreEntry:
         if found is not None:
             return found
         identity = str(uuid.uuid4())
-        path = os.path.join(home.data_dir, "local_stores", identity)
+        path = home.local_store(identity)
         put_table(document, _KIND, DEFAULT_STORE, {"id": identity, "flavor": "local", "path": path})
         return StoreEntry(DEFAULT_STORE, "local", path, identity)
 
