@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli.programs import server_settings
+from entrepot.cli.app import _HOMES, _longest
 from entrepot.testing.raw import RawError
 from entrepot.testing.servers import Server
 
@@ -57,12 +58,21 @@ def test_python_examples_run(code: str, tmp_path: Path, request: pytest.FixtureR
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", sorted({words[1] for words in COMMANDS}))
+def command_of(words: list[str]) -> str:
+    return _longest(words[1:], _HOMES) or words[1]
+
+
+@pytest.mark.parametrize("command", sorted({command_of(words) for words in COMMANDS}))
 def test_shell_examples_name_commands_and_options_that_exist(command: str) -> None:
     told = subprocess.run(
-        [sys.executable, "-m", "entrepot", command, "--help"], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "entrepot", *command.split(), "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert told.returncode == 0, told.stderr
-    options = {word for words in COMMANDS if words[1] == command for word in words[2:] if re.match(r"--?[a-z]", word)}
+    words = {word for words in COMMANDS if command_of(words) == command for word in words[2:]}
+    options = {word for word in words if re.fullmatch(r"--?[a-z-]+", word)}  # `--key=value` is of a flavor
     for option in options:
         assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", told.stdout), f"{command} has no {option}"

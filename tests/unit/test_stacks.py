@@ -48,7 +48,7 @@ def test_two_processes_change_the_registry_200_times_and_lose_nothing(home: Home
     for racer in racers:
         assert racer.stdin is not None
         racer.stdin.write("\n")
-        racer.stdin.flush()
+        racer.stdin.close()
     while any(racer.poll() is None for racer in racers):
         if Path(home.config_file).exists():
             tomllib.loads(Path(home.config_file).read_text())  # it is whole at every moment
