@@ -7,6 +7,7 @@ import json
 import secrets
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,15 +18,25 @@ from entrepot.testing.gcs import GcsServer, fake_gcs
 from entrepot.testing.servers import Server, juicefs_gateway, moto_s3, rclone_s3
 from entrepot.testing.strict import StrictS3, strict_s3
 from google_signin import SignIn, sign_in
+from reliability import Recorder
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--reliability-table", type=Path, metavar="PATH", help="write there what the tests marked `holds` did"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Ctrl-C means what it means to a user, also where the tests run in the background.
 
     A shell has its background jobs ignore it, which programs started from them inherit.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    page = config.getoption("--reliability-table")
+    if page is not None:
+        config.pluginmanager.register(Recorder(page))
 
 
 def pytest_collection_finish() -> None:

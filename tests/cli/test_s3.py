@@ -244,6 +244,7 @@ def test_a_full_disk(rclone_server: Server, tmp_path: Path) -> None:
 # ---- ends before the end --------------------------------------------------------------------------------
 
 
+@pytest.mark.holds("cancel")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_nothing_but_what_the_job_goes_on_with(
     moto_server: Server, tmp_path: Path, number: signal.Signals, code: int
@@ -269,6 +270,7 @@ def test_a_signal_leaves_nothing_but_what_the_job_goes_on_with(
     assert raw.uploads() == []
 
 
+@pytest.mark.holds("cancel")
 def test_a_download_that_is_stopped_keeps_one_temporary_for_its_job(rclone_server: Server, tmp_path: Path) -> None:
     bucket = rclone_server.create_bucket()
     rclone_server.bucket(bucket).put("large.bin", bytes(128 << 20))

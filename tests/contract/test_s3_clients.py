@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import pytest
 
+from entrepot import copy
 from entrepot.errors import NotFound, ServiceError, ServiceUnavailable, UnsupportedOperation
+from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.s3.client import S3Client
 from entrepot.flavors.s3.config import S3Config
 from entrepot.flavors.s3.connection import make_client
+from entrepot.flavors.s3.store import S3ArtifactStore
 from entrepot.http.retry import RetryPolicy
 from entrepot.models import ByteRange
 from entrepot.objects.client import ObjectClient
@@ -215,3 +220,17 @@ async def test_no_secret_is_logged_at_debug(
     await client.close()
     for secret in ("canary-secret", "canary-token", sealed, "canary-canary"):
         assert secret not in caplog.text
+
+
+@pytest.mark.holds("gzip")
+@pytest.mark.anyio
+@pytest.mark.parametrize("client", ["wire", "sdk"])
+async def test_what_is_stored_as_gzip_is_copied_as_it_is(moto_server: Server, tmp_path: Path, client: str) -> None:
+    packed = gzip.compress(b"text" * 10_000)
+    raw = moto_server.bucket(moto_server.create_bucket())
+    raw.put("src/page", packed, headers={"content-encoding": "gzip"})
+    async with S3ArtifactStore(f"s3://{raw.bucket}", client=client, **moto_server.s3_options) as store:
+        assert await store.read_bytes("src/page") == packed
+        report = await copy((store, "src"), (LocalArtifactStore(tmp_path), "dst"))
+    assert report.ok
+    assert (tmp_path / "dst" / "page").read_bytes() == packed

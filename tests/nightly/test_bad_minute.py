@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.nightly, pytest.mark.anyio, pytest.mark.timeout(900)]
 OBJECTS = 5_000
 
 
+@pytest.mark.holds("bad-minute")
 async def test_five_thousand_objects_through_a_bad_minute(rclone_server: Server, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     for number in range(OBJECTS):

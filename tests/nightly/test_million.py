@@ -95,6 +95,7 @@ def run(work: str, count: int, folder: Path) -> dict[str, float]:
     return told
 
 
+@pytest.mark.holds("million-keys")
 @pytest.mark.parametrize("work", ["plan", "mirror", "check"])
 def test_a_million_files_take_little_memory(work: str, tmp_path: Path) -> None:
     few, many = run(work, 100_000, tmp_path), run(work, 1_000_000, tmp_path)

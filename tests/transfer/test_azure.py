@@ -126,6 +126,7 @@ async def test_a_copy_above_the_limit_goes_through_this_process_where_the_servic
     assert await store.read_bytes("to/large") == data
 
 
+@pytest.mark.holds("racers")
 @pytest.mark.parametrize("client", ["wire", "sdk"])
 async def test_fifty_racers_on_an_exclusive_create_have_one_winner(
     azurite_server: AzuriteServer, container: str, client: Literal["wire", "sdk"]

@@ -59,6 +59,7 @@ class Hole(PlainStore):
         return [FileStat(item.path, len(item.data)) for item in items]
 
 
+@pytest.mark.holds("million-keys")
 async def test_a_hundred_thousand_files_are_copied_in_flat_memory() -> None:
     source, sink = Endless("plain://source/root"), Hole("plain://sink/root")
     source.folders.add("src")
@@ -112,6 +113,7 @@ async def test_a_part_larger_than_the_budget_moves_alone() -> None:
     assert len(sink.files["b"]) == 20 * MIB
 
 
+@pytest.mark.holds("nested-limiters")
 async def test_one_request_at_a_time_is_enough() -> None:
     source, sink = PlainStore("plain://source/root"), PlainStore("plain://sink/root")
     for number in range(30):
@@ -147,6 +149,7 @@ def awaits_of_a_whole_copy() -> list[int]:
     return random.Random(20240601).sample(range(1, 170), 40)
 
 
+@pytest.mark.holds("cancel")
 @pytest.mark.parametrize("at", awaits_of_a_whole_copy())
 async def test_a_cancellation_anywhere_leaves_nothing(at: int) -> None:
     source, sink = mixed()

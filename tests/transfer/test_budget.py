@@ -79,6 +79,7 @@ async def test_a_share_is_bounded_by_its_own_limit_and_passed_by_others() -> Non
         assert modest.held_bytes == 10
 
 
+@pytest.mark.holds("nested-limiters")
 async def test_every_copy_may_hold_one_item_while_another_holds_everything() -> None:
     budget = ByteBudget(100)
     with budget.share(100) as greedy, budget.share(100) as nested:

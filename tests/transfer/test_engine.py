@@ -326,6 +326,7 @@ async def test_hostile_names_fail_alone_and_write_nothing_outside(sink: PlainSto
         assert "\x07" not in item.source
 
 
+@pytest.mark.holds("changed-source")
 @pytest.mark.parametrize("size", [100, 9 * MIB])
 @pytest.mark.parametrize("then", [b"", b"shorter", b"x" * (9 * MIB)])
 async def test_a_source_that_changes_is_its_own_failure(

@@ -209,6 +209,7 @@ def temporaries(top: str) -> list[Path]:
     return list(Path(top).rglob(f"{TEMPORARY_PREFIX}*"))
 
 
+@pytest.mark.holds("every-pair")
 @pytest.mark.parametrize(("pair", "name", "seed"), list(chosen()))
 async def test_a_copy_through_trouble_is_equal_or_says_what_is_not(
     pair: tuple[str, str], name: str, seed: int, end_of: Callable[[str, int], End]

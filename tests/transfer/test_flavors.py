@@ -90,6 +90,7 @@ async def test_in_one_service_metadata_is_kept(memory: MemoryArtifactStore) -> N
     )
 
 
+@pytest.mark.holds("special-files")
 async def test_links_and_special_files_are_counted(
     tmp_path: Path, disk: LocalArtifactStore, memory: MemoryArtifactStore
 ) -> None:
@@ -182,6 +183,7 @@ async def test_nothing_of_ours_is_left_on_the_disk(
     assert not [path for path in tree(tmp_path) if TEMPORARY_PREFIX in path]
 
 
+@pytest.mark.holds("special-files")
 async def test_a_socket_is_not_blocked_on(tmp_path: Path, memory: MemoryArtifactStore) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "s"))

@@ -361,6 +361,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.holds("one-journal")
 async def test_a_second_process_is_refused_until_the_first_is_gone_however_it_went(path: str) -> None:
     with subprocess.Popen(  # noqa: ASYNC220
         [sys.executable, "-c", _OPEN_AND_WAIT, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -113,6 +113,7 @@ def sent(proxy: FaultProxy) -> int:
 _BY_DAY = ("after an upload is begun", "after the third part")
 
 
+@pytest.mark.holds("kill")
 @pytest.mark.parametrize(
     "moment", [pytest.param(one, marks=[] if one in _BY_DAY else [pytest.mark.nightly]) for one in MOMENTS]
 )
@@ -216,6 +217,7 @@ def random_kills() -> list[Any]:
     ]
 
 
+@pytest.mark.holds("kill")
 @pytest.mark.parametrize(("route", "seed"), random_kills())
 def test_killed_at_a_random_moment_a_second_run_finishes(
     s3: Place, gcs: Place, tmp_path: Path, route: str, seed: int

@@ -155,6 +155,7 @@ async def test_a_store_of_a_service_keeps_a_fixed_number_while_it_is_copied_to(
 # ---- few descriptors ------------------------------------------------------------------------------------
 
 
+@pytest.mark.holds("descriptors")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows bounds no descriptors")
 @pytest.mark.parametrize("target", ["local", "s3"])
 @pytest.mark.parametrize("concurrency", [None, 64])

@@ -103,6 +103,7 @@ def carried(
     return told
 
 
+@pytest.mark.holds("zero-bytes")
 @pytest.mark.parametrize(("source", "target"), list(itertools.product(FLAVORS, FLAVORS)))
 def test_every_pair_copies_a_mixed_tree(
     mixed: Path, tmp_path: Path, place: Callable[[str], tuple[str, dict[str, str]]], source: str, target: str

@@ -264,6 +264,7 @@ async def test_pages_that_the_service_leaves_empty_are_passed_over() -> None:
     assert "marker=2" in transport.requests[2].target
 
 
+@pytest.mark.holds("repeated-token")
 async def test_empty_pages_in_a_circle_are_an_error() -> None:
     client, transport = client_of(
         Reply(body=listing(marker="1")), Reply(body=listing(marker="2")), Reply(body=listing(marker="1"))
@@ -319,6 +320,7 @@ def batch_reply(*answers: str) -> Reply:
     return Reply(202, {"content-type": "multipart/mixed; boundary=b"}, ("".join(answers) + "--b--\r\n").encode())
 
 
+@pytest.mark.holds("delete-errors")
 async def test_what_could_not_be_deleted_is_told_and_what_passes_is_tried_again() -> None:
     client, transport = client_of(
         batch_reply(
@@ -495,6 +497,7 @@ async def test_a_range_of_no_bytes_as_azurite_answers_it() -> None:
     assert bytes((await client.get("k", byte_range=ByteRange(0, 5))).data) == b""
 
 
+@pytest.mark.holds("gzip")
 async def test_gzip_is_not_decoded() -> None:
     packed = base64.b64decode("H4sIAAAAAAAAA8tIzcnJBwCGphA2BQAAAA==")
     client, transport = client_of(Reply(200, {"content-encoding": "gzip", **TAGGED}, packed))
@@ -612,6 +615,7 @@ async def test_block_ids_are_of_one_length_and_of_one_upload() -> None:
     assert {len(base64.b64decode(name)) for name in names} == {38}
 
 
+@pytest.mark.holds("lost-reply")
 @pytest.mark.parametrize("created", [True, False])
 async def test_a_lost_reply_to_a_commit_is_settled_by_the_blobs_own_blocks(created: bool) -> None:
     upload = Upload("k", UPLOAD.upload_id, WriteOptions(if_none_match=True))

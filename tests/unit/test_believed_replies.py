@@ -109,6 +109,7 @@ async def require_refused(run: Run, client: ObjectClient) -> None:
     assert [one.key for one in told if isinstance(one, DeleteFailure)] == ["k", "l"]
 
 
+@pytest.mark.holds("false-success")
 @pytest.mark.parametrize("document", ERRORS)
 @pytest.mark.parametrize(("service", "run"), EVERY)
 async def test_a_200_with_a_document_that_is_none_of_its_own_is_no_success(
@@ -128,6 +129,7 @@ EMPTY_IS_SUCCESS: Final = {
 }  # fmt: skip
 
 
+@pytest.mark.holds("false-success")
 @pytest.mark.parametrize(
     ("service", "run"), [one for one in EVERY if tuple(str(one.id).split("-")) not in EMPTY_IS_SUCCESS]
 )
@@ -164,6 +166,7 @@ WRONG_RANGES: Final = {
 }
 
 
+@pytest.mark.holds("wrong-range")
 @pytest.mark.parametrize("into", [False, True])
 @pytest.mark.parametrize("wrong", WRONG_RANGES)
 @pytest.mark.parametrize("service", CLIENTS)
@@ -175,6 +178,7 @@ async def test_a_range_that_was_not_asked_for_is_never_taken(service: str, wrong
     assert len(transport.requests) == 3
 
 
+@pytest.mark.holds("wrong-range")
 @pytest.mark.parametrize("service", CLIENTS)
 async def test_a_range_that_was_ignored_is_never_taken(service: str) -> None:
     client, _ = CLIENTS[service](Reply(200, head_of(service), HELLO * 2))

@@ -746,6 +746,7 @@ async def test_a_batch_that_leaves_keys_out_is_not_believed() -> None:
     assert "b" not in service.live
 
 
+@pytest.mark.holds("delete-errors")
 async def test_keys_that_are_denied_singly_are_told_by_key() -> None:
     service = StrictGcs(lambda _number, request: Reply(403) if request.method == "DELETE" else Reply(501))
     assert await client_of(service).delete_many(["a"]) == [DeleteFailure("a", "AccessDenied", _ANY)]

@@ -207,6 +207,7 @@ async def test_damage_on_the_way_is_refused_by_the_checksum_of_the_whole() -> No
 # ---- replies that are lost, sessions that are gone ---------------------------------------------------------
 
 
+@pytest.mark.holds("lost-reply")
 @pytest.mark.parametrize("at", range(6))
 @pytest.mark.parametrize("how", ["lost", "busy", "unsent", 503, 500, 429])
 async def test_any_one_reply_lost_or_failed_ends_in_equal_bytes(at: int, how: str | int) -> None:

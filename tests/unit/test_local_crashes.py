@@ -72,6 +72,7 @@ def _temporaries(root: str) -> list[str]:
     return [str(path) for path in Path(root).rglob(TEMPORARY_PREFIX + "*")]
 
 
+@pytest.mark.holds("kill")
 async def test_after_sigkill_every_visible_file_is_whole_and_a_rerun_leaves_no_temporary(tmp_path: Path) -> None:
     store = LocalArtifactStore(tmp_path / "root")
     moments = random.Random(20_240_817)

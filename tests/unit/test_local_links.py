@@ -83,6 +83,7 @@ CALLS: dict[str, Callable[[LocalArtifactStore, str], Awaitable[object]]] = {
 }
 
 
+@pytest.mark.holds("links")
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("target", ["secret", "new", "../root/dir/f"])
 async def test_a_link_is_refused_wherever_it_leads(
@@ -154,6 +155,7 @@ async def test_a_scan_tells_of_links_and_special_files_when_asked(store: LocalAr
     assert (found["dir/f"].link_target, found["dir/f"].special) == (None, False)
 
 
+@pytest.mark.holds("special-files")
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("kind", ["fifo", "socket"])
 async def test_special_files_are_refused_and_never_waited_for(

@@ -120,6 +120,7 @@ def old(store: LocalArtifactStore) -> dict[str, bytes]:
 # ---- what goes wrong on a disk --------------------------------------------------------------------------
 
 
+@pytest.mark.holds("full-disk")
 @every_write
 async def test_a_failed_sync_keeps_the_old_file(
     store: LocalArtifactStore, old: dict[str, bytes], name: str, monkeypatch: pytest.MonkeyPatch
@@ -135,6 +136,7 @@ async def test_a_failed_sync_keeps_the_old_file(
     assert everything_below(store.path) == old
 
 
+@pytest.mark.holds("full-disk")
 @every_write
 @pytest.mark.parametrize("size", [70_000, 3 * MIB])
 async def test_a_full_disk_keeps_the_old_file(
@@ -322,6 +324,7 @@ asyncio.run(main())
 # ---- races and drops ------------------------------------------------------------------------------------
 
 
+@pytest.mark.holds("racers")
 def test_of_fifty_exclusive_writers_one_wins(store: LocalArtifactStore) -> None:
     barrier = threading.Barrier(50)
     winners: list[bytes] = []
@@ -621,6 +624,7 @@ async def test_what_files_do_not_have_is_refused(store: LocalArtifactStore, opti
     assert await store.listdir("") == []
 
 
+@pytest.mark.holds("changed-source")
 async def test_a_source_that_grows_or_shrinks_while_it_is_copied_is_told(
     store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

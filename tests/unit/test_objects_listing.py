@@ -65,6 +65,7 @@ def random_paths(rng: random.Random) -> list[str]:
 # ---- a service that answers wrongly ------------------------------------------------------------------------
 
 
+@pytest.mark.holds("repeated-token")
 @pytest.mark.parametrize("period", [1, 2, 5])
 async def test_a_repeated_token_ends_in_an_error(client: ScriptedClient, store: ScriptedStore, period: int) -> None:
     pages = 0
@@ -322,6 +323,7 @@ async def test_no_pattern_finds_the_root(store: ScriptedStore) -> None:
 # ---- many -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.holds("million-keys")
 async def test_a_hundred_thousand_keys_are_scanned_in_the_memory_of_a_page(
     client: ScriptedClient, store: ScriptedStore
 ) -> None:

@@ -246,6 +246,7 @@ async def test_a_failed_abort_does_not_hide_the_reason(
     assert "unfinished upload stays" in caplog.text
 
 
+@pytest.mark.holds("cancel")
 @pytest.mark.parametrize("primitive", ["create_upload", "put_part", "complete_upload"])
 async def test_a_cancellation_anywhere_leaves_no_upload(
     client: ScriptedClient, store: ScriptedStore, primitive: str

@@ -254,6 +254,7 @@ async def test_an_attempt_that_is_cancelled_gives_its_place_back(world: World) -
     assert len(await fill(pace)) == 1
 
 
+@pytest.mark.holds("nested-limiters")
 async def test_what_an_attempt_asks_beside_goes_on_its_turn(world: World) -> None:
     pace, policy = world.pace(concurrency=1), world.policy()
 
@@ -317,6 +318,7 @@ def background() -> Iterator[None]:
     BRIDGE.stop()
 
 
+@pytest.mark.holds("nested-limiters")
 @pytest.mark.usefixtures("background")
 async def test_a_blocking_call_inside_a_loop_gets_through_while_that_loop_holds_all_places(world: World) -> None:
     pace, policy = world.pace(concurrency=2), world.policy()
