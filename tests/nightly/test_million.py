@@ -16,7 +16,8 @@ import asyncio, json, resource, sys, time
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
-from entrepot.models import Capabilities, FileStat, Limits
+from entrepot.flavors.memory import MemoryArtifactStore
+from entrepot.models import FileStat
 from entrepot.transfer.checking import CheckOptions, check_between
 from entrepot.transfer.compare import Comparison
 from entrepot.transfer.engine import copy_between, plan_between
@@ -26,15 +27,12 @@ WORK, COUNT = sys.argv[1], int(sys.argv[2])
 THEN = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
-class Made:
+class Made(MemoryArtifactStore):
     '''A service whose listing is made up: every file, or every file but each hundredth, which another one has.'''
 
-    limits, batch_items, is_local, scans_in_order = Limits(), 1, False, True
-    directories_may_outlive_files = False
-    capabilities = Capabilities()
-
     def __init__(self, name, skips):
-        self.path, self._skips = f"memory://{name}", skips
+        super().__init__(f"memory://{name}")
+        self._skips = skips
 
     async def scan(self, path="", recursive=True):
         for number in range(COUNT):
@@ -51,9 +49,6 @@ class Made:
 
     def copies_natively_from(self, source):
         return False
-
-    async def probe_capabilities(self):
-        return self.capabilities
 
 
 async def main():
