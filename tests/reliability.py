@@ -1,6 +1,6 @@
 """What must hold of stores and copies, row by row; the tests that prove each; and the table of them, made from a run.
 
-    pytest -m holds --reliability-table docs/reliability.md
+    pytest tests -m holds --reliability-table docs/reliability.md
 
 writes the tables of that page: which tests prove a row, how many cases of each passed, and how often each fault took
 effect, as the fault proxies of the tests counted it. Nothing is written where one of them failed.
@@ -193,7 +193,7 @@ class Recorder:
 
 # ---- the tables -----------------------------------------------------------------------------------------
 
-BEGIN: Final = "<!-- from here on written by `pytest -m holds --reliability-table docs/reliability.md` -->\n"
+BEGIN: Final = "<!-- from here on written by `pytest tests -m holds --reliability-table docs/reliability.md` -->\n"
 
 
 def tables(outcomes: Mapping[str, Outcome]) -> str:
