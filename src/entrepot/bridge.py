@@ -365,18 +365,22 @@ class Bridge:
             with self._lock:
                 found = self._background
                 if found is None or found.loop.is_closed():
-                    self._end_with_the_process()
+                    self.end_with_the_process()
                     found = self._background = Background()
         return found
 
     def _place(self) -> _Place:
         found: _Place | None = getattr(self._thread, "place", None)
         if found is None or found.loop.is_closed():
-            self._end_with_the_process()
+            self.end_with_the_process()
             found = self._thread.place = _Place()
         return found
 
-    def _end_with_the_process(self) -> None:
+    def end_with_the_process(self) -> None:
+        """Have the loops ended at the interpreter's exit, after all that is registered with `atexit` from now on.
+
+        The first call does it by itself; what is to make calls at exit must be registered after this.
+        """
         if not self._ends_with_the_process:
             self._ends_with_the_process = True
             atexit.register(self.stop)
@@ -417,12 +421,16 @@ class Bridge:
             background.release(items.aclose)
 
     def close(self, store: Closable) -> None:
-        """Close the connections that this thread and the background loop opened for a store."""
+        """Close the connections that this thread and the background loop opened for a store.
+
+        A loop that has ended, with the process or by `stop`, has closed its own.
+        """
         place: _Place | None = getattr(self._thread, "place", None)
-        if place is not None and asyncio._get_running_loop() is None and place.stores.remove(store):
+        usable = place is not None and not place.loop.is_closed() and asyncio._get_running_loop() is None
+        if place is not None and usable and place.stores.remove(store):
             place.run(store.close)
         background = self._background
-        if background is not None and background.stores.remove(store):
+        if background is not None and not background.loop.is_closed() and background.stores.remove(store):
             background.run(store.close)
 
     def stop(self) -> None:

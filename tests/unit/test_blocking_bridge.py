@@ -86,6 +86,7 @@ def test_methods_have_the_signature_and_docstring_of_the_async_ones(name: str) -
 def test_nothing_public_is_missing() -> None:
     ports = {
         "batch_items",
+        "check_keys",
         "configuration_keys",
         "configure",
         "copies_natively_from",
@@ -567,6 +568,26 @@ threading.Thread(target=lambda: store.exists("a"), daemon=True).start()
         out, err = process.communicate(timeout=30)
     assert out.splitlines()[-1] == "{'a': b'abc'} []"
     assert "at exit" in out
+    assert err == ""
+    assert process.returncode == 0
+
+
+def test_what_is_registered_later_still_makes_calls_at_the_end_and_closing_after_it_is_harmless() -> None:
+    code = f"""{PREAMBLE}
+import atexit
+from entrepot.bridge import BRIDGE
+def late():
+    with store.open("b", "w") as file:
+        file.write("late")
+    print(store.read_bytes("b"), flush=True)
+atexit.register(lambda: print("closed", store.close(), flush=True))
+BRIDGE.end_with_the_process()
+atexit.register(late)
+store.open("a").close()  # on the loop of the background
+"""
+    with script(code) as process:
+        out, err = process.communicate(timeout=30)
+    assert out.splitlines() == ["b'late'", "closed None"]
     assert err == ""
     assert process.returncode == 0
 
