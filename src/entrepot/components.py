@@ -42,17 +42,22 @@ class StackComponent:
         return tuple(fields) if fields is not None else tuple(f.name for f in dataclasses.fields(cls.CONFIG))
 
     @classmethod
+    def check_keys(cls, keys: Iterable[str]) -> None:
+        """Raise ConfigurationError, which names the nearest key, for one that this flavor does not take."""
+        known = cls.configuration_keys()
+        for key in keys:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+                raise ConfigurationError(f"flavor {cls.FLAVOR!r} has no option {key!r}; {hint}")
+
+    @classmethod
     def configure(cls, values: Mapping[str, Any]) -> Any:
         """The checked configuration.
 
         Raises ConfigurationError, which names the nearest key for an unknown one and never shows a value.
         """
-        known = cls.configuration_keys()
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-                raise ConfigurationError(f"flavor {cls.FLAVOR!r} has no option {key!r}; {hint}")
+        cls.check_keys(values)
         try:
             return cls.CONFIG(**values)
         except StoreError:

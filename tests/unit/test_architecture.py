@@ -41,6 +41,7 @@ RANKS = {
     "diagnosis": 10,
     "stores": 10,
     "copies": 11,
+    "integrations": 12,
     "testing": 12,
     "cli": 12,
     "__main__": 13,
@@ -53,8 +54,9 @@ FORBIDDEN = {
     "blocking": {"http", "auth", "objects", "services", "flavors", "registry", "transfer"},
     "http": {"contract", "files", "batches"},
     "auth": {"contract", "files", "batches"},
-    "cli": {"testing"},
-    "testing": {"cli"},
+    "cli": {"integrations", "testing"},
+    "integrations": {"cli", "testing"},
+    "testing": {"cli", "integrations"},
 }
 
 

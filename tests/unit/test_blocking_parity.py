@@ -31,6 +31,7 @@ OF_THE_ASYNC_FACE = {
     "remove_empty_directories": "a port of the bulk copy",
     "open_reader": "what a flavor implements; users call `open`",
     "open_writer": "what a flavor implements; users call `open`",
+    "check_keys": "of the class of a flavor",
     "configuration_keys": "of the class of a flavor",
     "configure": "of the class of a flavor",
 }
