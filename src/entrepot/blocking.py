@@ -27,6 +27,7 @@ from entrepot.contract import (
 )
 from entrepot.files import BinaryReader, BinaryWriter, check_text_options
 from entrepot.models import Capabilities, Limits, WriteOptions
+from entrepot.opened import entered, left
 from entrepot.paths import StrPath
 from entrepot.syncfiles import (
     BUFFER_BYTES,
@@ -154,11 +155,14 @@ class SyncArtifactStore:
         self._bridge.close(self._store)
 
     def __enter__(self) -> Self:
+        """Until the `with` ends, `entrepot.fileio` reaches the store from this context."""
+        entered(self._store)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        left(self._store)
         self.close()
 
     # ---- files ------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ from entrepot.models import (
     WriteItem,
     WriteOptions,
 )
+from entrepot.opened import entered, left
 from entrepot.paths import StrPath, join, path_text, scheme_of
 from entrepot.rates import Rate
 
@@ -103,11 +104,14 @@ class BaseArtifactStore(StackComponent, ABC):
         """Drop the connections of the running event loop; harmless twice, the store stays usable."""
 
     async def __aenter__(self) -> Self:
+        """Until the `async with` ends, `entrepot.fileio` reaches the store from this context."""
+        entered(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        left(self)
         await self.close()
 
     # ---- the thirteen methods ---------------------------------------------------------------------
