@@ -43,11 +43,12 @@ RANKS = {
     "stores": 10,
     "copies": 11,
     "fileio": 12,
+    "pipelines": 12,
     "integrations": 12,
     "testing": 12,
-    "cli": 12,
-    "__main__": 13,
-    "__init__": 13,
+    "cli": 13,
+    "__main__": 14,
+    "__init__": 14,
 }
 # Kinds that share no imports though their ranks would allow it.
 FORBIDDEN = {
