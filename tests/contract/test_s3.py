@@ -51,6 +51,7 @@ class TestS3OnJuicefs(_OnS3):
     keeps_file_beside_directory = False  # a file system lies below: `a` beside `a/b` is answered with 500
 
 
+@pytest.mark.nightly  # the same server as above, in a poorer mode
 class TestS3OnPlainJuicefs(_OnS3):
     SERVER = "juicefs_plain"
     keeps_file_beside_directory = False  # as above
@@ -73,6 +74,7 @@ class TestS3OnMoto(_Hooks, ListingRules, WritingRules, CopyingRules, BulkRules, 
     checks_presigned = False  # signatures are not looked at
 
 
+@pytest.mark.nightly
 class TestResumingOnMotoBySdk(_Hooks, ResumingRules):
     SERVER = "moto"
     CLIENT = "sdk"
