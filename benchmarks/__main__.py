@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import (
     bad_minute,
     cloud_ops,
+    cold_start,
     copies,
     listing,
     local_tree,
@@ -30,6 +31,7 @@ SCENARIOS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "azure-ops": cloud_ops.azure_ops,
     "local-tree": local_tree.local_tree,
     "safeguards": safeguards.safeguards,
+    "cold-start": cold_start.cold_start,
     "zenml-pipeline": zenml_pipeline.zenml_pipeline,
 }
 

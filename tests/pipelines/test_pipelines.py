@@ -18,7 +18,7 @@ import pytest
 from pydantic import BaseModel
 
 from cli.programs import environment, program, server_settings
-from cli.test_program import wait_until
+from cli.test_program import terminal, wait_until
 from entrepot import LocalArtifactStore, SyncArtifactStore, fileio, open_store_sync
 from entrepot.errors import ChecksumMismatch, ConfigurationError, NotFound
 from entrepot.opened import opened
@@ -593,6 +593,19 @@ def test_runs_and_artifacts_are_told_by_the_active_store(tmp_path: Path, monkeyp
     assert address.endswith("report.html")
     refused = program("artifacts", "show", "telling/table/output", "--open")
     assert (refused.code, "artifacts get" in refused.stderr) == (2, True)
+
+
+def test_an_image_is_drawn_in_a_terminal() -> None:
+    @step
+    def picture() -> Any:
+        return _image()
+
+    of(picture, name="drawing")()
+    assert "width: " in program("artifacts", "show", "drawing/picture/output").stdout
+    with terminal("artifacts", "show", "drawing/picture/output") as (process, read):
+        drawn = read()
+        assert process.wait(30) == 0
+    assert drawn.count("\x1b[38;2;255;0;0;48;2;255;0;0m\u2580") == 3
 
 
 def test_importing_it_imports_no_framework() -> None:

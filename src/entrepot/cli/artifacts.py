@@ -175,6 +175,9 @@ async def _preview(session: Session, store: BaseArtifactStore, artifact: Artifac
         titles, rows = await _table(store, artifact)
         output.line("")
         await output.table(titles, rows)
+    elif artifact.materializer == "image" and output.to_terminal:
+        await output.drain(wholly=True)
+        await output.write(await _picture(store, artifact))
     elif len(names) == 1 and single.endswith((".json", ".txt", ".csv", ".md")):
         data = await store.read_range(f"{artifact.path}/data/{single}", 0, _PREVIEW_BYTES)
         text = data.decode("utf-8", "replace")
@@ -205,6 +208,34 @@ def _rows(folder: Path) -> tuple[list[str], list[list[str]]]:
     table = parquet.ParquetFile(folder / "table.parquet").read().slice(0, _PREVIEW_ROWS)
     titles = [str(name) for name in table.column_names]
     return titles, [[str(row[name]) for name in titles] for row in table.to_pylist()]
+
+
+async def _picture(store: BaseArtifactStore, artifact: Artifact) -> bytes:
+    """The image in half blocks of a terminal's colours, 48 characters wide at most."""
+    folder = Path(await to_thread.run_sync(tempfile.mkdtemp, None, "entrepot-show-"))
+    try:
+        await fetch(store, artifact, folder)
+        return await to_thread.run_sync(_blocks, folder / "image.png")
+    finally:
+        await to_thread.run_sync(shutil.rmtree, folder, True)
+
+
+def _blocks(path: Path) -> bytes:
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as error:
+        raise WrongUse("an image is shown by pillow: pip install pillow") from error
+    image = Image.open(path).convert("RGB")
+    image.thumbnail((48, 48))
+    lines = []
+    for row in range(0, image.height, 2):
+        cells = []
+        for column in range(image.width):
+            upper: Any = image.getpixel((column, row))
+            lower: Any = image.getpixel((column, min(row + 1, image.height - 1)))
+            cells.append("\x1b[38;2;{};{};{};48;2;{};{};{}m\u2580".format(*upper, *lower))
+        lines.append("".join(cells) + "\x1b[0m\n")
+    return "".join(lines).encode()
 
 
 async def _open(session: Session, store: BaseArtifactStore, artifact: Artifact) -> int:
