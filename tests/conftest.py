@@ -54,7 +54,7 @@ def state_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("ENTREPOT_STATE", "ENTREPOT_CONFIG"):
             patch.delenv(name, raising=False)
-        for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):  # servers are kept in the user's cache
             patch.setenv(name, str(tmp_path_factory.mktemp(name)))
         yield
 

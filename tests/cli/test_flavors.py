@@ -186,7 +186,7 @@ def test_a_group_alone_shows_what_there_is_in_it(run: Run, words: tuple[str, ...
     [
         ("artifact-store f", [b"flavor"]),
         ("artifact-store flavor d", [b"describe", b"delete"]),
-        ("artif", [b"artifact-store"]),
+        ("artif", [b"artifact-store", b"artifacts"]),
         ("stack set d", [b"default"]),
         ("stack register two -a d", [b"default"]),
         ("artifact-store describe d", [b"default"]),

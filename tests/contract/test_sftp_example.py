@@ -59,7 +59,6 @@ class OnServer(FolderHooks):
         return [f"sftp://{self.server.host}{path}" for path in await super().raw_list()]
 
 
-@pytest.mark.nightly  # its base is held to the contract by day, on a folder
 class TestSftp(OnServer, ArtifactStoreContract):
     @pytest.fixture
     async def store(self, server: SftpServer) -> AsyncGenerator[SftpArtifactStore, None]:

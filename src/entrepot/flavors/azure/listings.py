@@ -30,14 +30,15 @@ _BLOB: Final = re.compile(
 )
 _PREFIX: Final = re.compile(rb"<BlobPrefix><Name>(" + _TEXT + rb")</Name></BlobPrefix>")
 _ITEM: Final = re.compile(rb"<(" + _NAME + rb")>(" + _TEXT + rb")</")
+# What is rare in an attribute, or must not be there, is the parser's to judge.
 _HEAD: Final = re.compile(
-    rb"(?:\xef\xbb\xbf)?<\?xml version=[\"']1\.0[\"'] encoding=[\"']utf-8[\"'](?: standalone=[\"']yes[\"'])? ?\?>\s*"
-    rb"<EnumerationResults(?: ServiceEndpoint=\"[^<>&\"]*\")?(?: ContainerName=\"[^<>&\"]*\")?>\s*"
-    rb"(?:<(Prefix|Marker|MaxResults|Delimiter)>[^<]*</\1>|<(?:Prefix|Marker|Delimiter) ?/>)*<Blobs>",
-    re.IGNORECASE,
+    rb"(?:\xef\xbb\xbf)?<\?xml version=[\"']1\.0[\"'] encoding=[\"'](?:utf-8|UTF-8)[\"']"
+    rb"(?: standalone=[\"']yes[\"'])? ?\?>[ \t\r\n]*"
+    rb"<EnumerationResults(?: ServiceEndpoint=\"[ !#-%'-;=?-~]*\")?(?: ContainerName=\"[ !#-%'-;=?-~]*\")?>[ \t\r\n]*"
+    rb"(?:<(Prefix|Marker|MaxResults|Delimiter)>" + _TEXT + rb"</\1>|<(?:Prefix|Marker|Delimiter) ?/>)*<Blobs>"
 )
 _TAIL: Final = re.compile(
-    rb"</Blobs>(?:<NextMarker ?/>|<NextMarker>(" + _TEXT + rb")</NextMarker>)?</EnumerationResults>\s*"
+    rb"</Blobs>(?:<NextMarker ?/>|<NextMarker>(" + _TEXT + rb")</NextMarker>)?</EnumerationResults>[ \t\r\n]*"
 )
 _TOLD: Final = frozenset({"Content-Length", "Content-MD5", "Content-Type", "Etag", "Last-Modified", "ResourceType"})
 _BESIDE: Final = frozenset({"Name", "VersionId"})
