@@ -23,6 +23,9 @@ from entrepot.testing import ArtifactStoreContract, BlockingStoreContract, Folde
 from forking import status_of_child
 from sftp_store import SftpArtifactStore
 
+# By day its base is held to the contract on a folder, and the example is used on the command line.
+pytestmark = pytest.mark.nightly
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
