@@ -110,7 +110,7 @@ def sent(proxy: FaultProxy) -> int:
     return sum(one.request_bytes for one in proxy.requests if one.operation in ("put", "put_part"))
 
 
-_BY_DAY = ("after an upload is begun", "after the third part")
+_BY_DAY = ("after the third part",)
 
 
 @pytest.mark.holds("kill")

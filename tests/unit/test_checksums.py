@@ -6,7 +6,7 @@ import sys
 
 import google_crc32c
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrepot import crcs
@@ -50,6 +50,7 @@ CHECKS = {"crc32": "cbf43926", "crc32c": "e3069283", "crc64nvme": "ae8b14860a799
 
 @pytest.mark.parametrize("name", CHECKS)
 @given(parts=st.lists(st.binary(max_size=300), max_size=8))
+@settings(deadline=None)  # the first example loads the library
 def test_every_crc_is_the_published_one_and_parts_combine(name: str, parts: list[bytes]) -> None:
     extend = extender(name)
     assert extend is not None
