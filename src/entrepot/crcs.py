@@ -15,7 +15,7 @@ Extend: TypeAlias = Callable[[int, Buffer], int]
 _POLYNOMIALS: Final = {"crc32": 0xEDB88320, "crc32c": 0x82F63B78, "crc64nvme": 0x9A6C9329AC4BC9B5}
 """By their names in `FileStat.checksums`; reflected, as all of them are."""
 
-_LIBRARIES: Final = {"crc32c": "google-crc32c", "crc64nvme": "awscrt"}
+_LIBRARIES: Final = {"crc32c": "google-crc32c (entrepot[gcp])", "crc64nvme": "awscrt (entrepot[s3])"}
 
 
 def extender(name: str) -> Extend | None:
@@ -34,7 +34,12 @@ def extender(name: str) -> Extend | None:
 
 @lru_cache(maxsize=1)
 def _crc32c_extender() -> Extend:
-    import google_crc32c
+    try:
+        import google_crc32c
+    except ImportError:
+        from awscrt.checksums import crc32c  # `entrepot[s3]` brings no other
+
+        return lambda value, data: int(crc32c(data, value))
 
     def extend(value: int, data: Buffer) -> int:
         # The library takes `bytes` alone; what lies in another buffer is read through a copy of 1 MiB at a time.
@@ -54,8 +59,11 @@ def _crc64nvme_extender() -> Extend:
 
 
 def missing_library(name: str) -> str | None:
-    """What is to be installed so that the CRC can be computed; None where it can be, and for what is no CRC."""
-    return _LIBRARIES.get(name) if extender(name) is None else None
+    """What is to be installed so that the CRC can be computed, and the extra that brings it; None where it can be,
+    and for what is no CRC.
+    """
+    library = _LIBRARIES.get(name)
+    return library if library is not None and extender(name) is None else None
 
 
 def crc_hex(name: str, value: int) -> str:

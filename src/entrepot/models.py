@@ -294,7 +294,9 @@ class CopyItem:
 
 @dataclass(frozen=True, slots=True)
 class FileData:
-    """One small file as read whole. stat.checksums: what the reply vouched for and `data` was compared with."""
+    """One small file as read whole. stat.checksums: what the reply vouched for and `data` was compared with; where
+    that cannot be computed here (`entrepot.crcs.missing_library`), what the reply vouched for.
+    """
 
     data: Buffer
     stat: FileStat

@@ -166,7 +166,7 @@ def test_json_has_the_documented_fields(run: Run, own_directories: Path) -> None
     assert value.keys() == {
         "ok", "files", "bytes", "skipped", "failed", "directories", "empty_directories_skipped", "links",
         "links_skipped", "special_skipped", "excluded", "deleted", "not_deleted", "resumed", "resumed_bytes",
-        "removed", "verified", "unverified", "unverified_files", "seconds",
+        "removed", "verified", "unverified", "unverified_files", "unverified_reasons", "seconds",
         "dry_run", "sources", "target",
     }  # fmt: skip
     assert (value["ok"], value["files"], value["sources"], value["target"]) == (True, 14, ["tree"], "copy")

@@ -61,6 +61,27 @@ def test_a_tree_there_and_back_is_the_same(run: Run, uri: str, tmp_path: Path) -
     assert {f"odd names/{name}" for name in ODD_NAMES} <= set(listed)
 
 
+def test_what_was_not_verified_is_named_with_the_reason(
+    run: Run, use: Use, juicefs_plain_server: Server, tmp_path: Path
+) -> None:
+    use(juicefs_plain_server)
+    bucket = juicefs_plain_server.create_bucket()
+    for number in range(4):
+        juicefs_plain_server.bucket(bucket).put(f"t/{number}", b"1")
+    first, *more = run("cp", "-r", f"s3://{bucket}/t", tmp_path / "t").lines
+    assert "4 by size alone" in first
+    (line,) = more
+    assert line.startswith("not verified: 4 files (s3://")
+    assert line.endswith(", …): no service vouches for a checksum of the whole; the sizes are equal")
+    value = run("cp", "-r", "--json", f"s3://{bucket}/t", tmp_path / "json").value
+    assert value["unverified_reasons"] == {line.partition("): ")[2]: 4}
+    assert len(value["unverified"]) == 4
+    assert run("cp", "-r", "--verify", "download", f"s3://{bucket}/t", tmp_path / "read").lines[1:] == []
+    refused = run("cp", "--verify", "donwload", f"s3://{bucket}/t/0", tmp_path / "x")
+    assert refused.code == 2
+    assert "did you mean download?" in refused.stderr
+
+
 def test_the_other_client_does_the_same(run: Run, uri: str, tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "tree", files=5)
     assert run("cp", "-r", "--client", "sdk", tree, uri).code == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from entrepot import copy
+from entrepot import BaseArtifactStore, copy
 from entrepot.errors import PermissionDenied
 from entrepot.flavors.local import LocalArtifactStore
 from entrepot.flavors.s3.store import S3ArtifactStore
@@ -29,7 +29,7 @@ def disk(tmp_path: Path) -> LocalArtifactStore:
     return LocalArtifactStore(tmp_path / "disk")
 
 
-async def cut_off(disk: LocalArtifactStore, s3: S3ArtifactStore, journal: Path, *, after: int) -> None:
+async def cut_off(source: BaseArtifactStore, sink: BaseArtifactStore, journal: Path, *, after: int) -> None:
     """Cancel the copy once so many parts are written."""
     parts = 0
 
@@ -40,7 +40,7 @@ async def cut_off(disk: LocalArtifactStore, s3: S3ArtifactStore, journal: Path, 
             if parts == after:
                 task.cancel()
 
-    task = asyncio.ensure_future(copy((disk, "src"), (s3, "up"), journal=journal, concurrency=2, on_event=stop))
+    task = asyncio.ensure_future(copy((source, "src"), (sink, "up"), journal=journal, concurrency=2, on_event=stop))
     with pytest.raises(asyncio.CancelledError):
         await task
 
@@ -78,6 +78,17 @@ async def test_an_upload_that_somebody_dropped_is_begun_anew(
         assert (await copy((disk, "src"), (s3, "up"), journal=tmp_path / "journals")).ok
         assert await s3.read_bytes("up/large") == await disk.read_bytes("src/large")
     assert raw.uploads() == []
+
+
+async def test_what_an_earlier_run_has_read_is_why_a_download_is_not_verified(
+    rclone_server: Server, disk: LocalArtifactStore, tmp_path: Path
+) -> None:
+    async with S3ArtifactStore(f"s3://{rclone_server.create_bucket()}", **rclone_server.s3_options) as s3:
+        await s3.write_bytes("src/large", os.urandom(40 * MIB))
+        await cut_off(s3, disk, tmp_path / "journals", after=2)
+        report = await copy((s3, "src"), (disk, "up"), journal=tmp_path / "journals")
+        assert await s3.read_bytes("src/large") == await disk.read_bytes("up/large")
+    assert report.unverified_reasons == {"an earlier run has read some of its parts; the sizes are equal": 1}
 
 
 async def test_a_failed_copy_is_gone_on_with_and_tells_what_failed(

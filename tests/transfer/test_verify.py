@@ -73,6 +73,8 @@ async def test_what_no_checksum_vouches_for_is_named_or_read_once_more(
     async with store:
         told = await copy((store, "t"), tmp_path / "told")
         assert (dict(told.verified), told.unverified_files) == ({}, 2)
+        assert sum(told.unverified_reasons.values()) == 2
+        assert {one.why for one in told.unverified} == set(told.unverified_reasons)
         assert {"vouches" in one.why for one in told.unverified} == {True}
         read = await copy((store, "t"), tmp_path / "read", verify="download")
         assert (read.ok, dict(read.verified), read.unverified_files) == (True, {"sha256": 2}, 0)

@@ -62,11 +62,23 @@ def test_what_cannot_be_computed_is_named_with_its_library(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "awscrt.checksums", None)
     crcs._crc64nvme_extender.cache_clear()
     assert extender("crc64nvme") is None
-    assert missing_library("crc64nvme") == "awscrt"
+    assert missing_library("crc64nvme") == "awscrt (entrepot[s3])"
     assert missing_library("crc32") is None
     assert extender("sha256") is None
     with pytest.raises(ModuleNotFoundError, match="crc64nvme needs awscrt"):
         crc("crc64nvme", b"")
+
+
+def test_either_library_computes_crc32c(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google_crc32c", None)
+    crcs._crc32c_extender.cache_clear()
+    try:
+        extend = extender("crc32c")
+        assert extend is not None
+        assert extend(extend(0, b"12345"), memoryview(bytearray(b"6789"))) == 0xE3069283
+        assert missing_library("crc32c") is None
+    finally:
+        crcs._crc32c_extender.cache_clear()
 
 
 def test_other_bytes_are_a_mismatch() -> None:

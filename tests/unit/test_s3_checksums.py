@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from entrepot import LocalArtifactStore, S3ArtifactStore, copy
+from entrepot import LocalArtifactStore, S3ArtifactStore, copy, crcs, move
 from entrepot.errors import ChecksumMismatch
 from entrepot.testing.faults import FaultProxy, FlipBits, Rule
 from entrepot.testing.raw_s3 import RawS3
@@ -79,6 +80,33 @@ async def test_a_large_file_is_verified_from_its_parts(
         report = await copy((store, "large"), (LocalArtifactStore(tmp_path), "large"))
     assert (dict(report.verified), report.unverified) == ({"crc32": 1}, ())
     assert (tmp_path / "large").read_bytes() == LARGE
+
+
+@pytest.mark.parametrize(("algorithm", "data"), [("crc64nvme", SMALL), ("crc32c", LARGE)])
+async def test_a_library_that_is_missing_is_named(
+    server: StrictS3,
+    raw: RawS3,
+    client: str,
+    algorithm: str,
+    data: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write(raw, "object", data, algorithm)
+    for name in ("google_crc32c", "awscrt.checksums"):
+        monkeypatch.setitem(sys.modules, name, None)
+    crcs._crc32c_extender.cache_clear()
+    crcs._crc64nvme_extender.cache_clear()
+    source, disk = opened(server, client), LocalArtifactStore(tmp_path)
+    why = f"to compare its {algorithm.upper()}, install {crcs.missing_library(algorithm)}; the sizes are equal"
+    async with source:
+        told = await copy((source, "object"), (disk, "told"))
+        assert (told.ok, dict(told.verified), told.unverified_reasons) == (True, {}, {why: 1})
+        assert [(one.uri, one.why) for one in told.unverified] == [("s3://bucket/object", why)]
+        assert (await copy((source, "object"), (disk, "read"), verify="download")).verified == {"sha256": 1}
+        kept = await move((source, "object"), (disk, "moved"))
+        assert [why in item.reason for item in kept.failed] == [True]
+        assert await source.read_bytes("object") == data
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE])

@@ -10,6 +10,9 @@ from entrepot.transfer.report import CopyReport
 
 _OBVIOUS = {"size", "rename"}
 
+_NAMED = 3
+"""How many files a line names; `--json` names a hundred."""
+
 
 def combined(reports: Sequence[CopyReport]) -> dict[str, Any]:
     """The JSON fields of several reports as of one: numbers added, lists joined."""
@@ -50,6 +53,16 @@ def summary_line(total: dict[str, Any], verb: str, done: str) -> str:
         _left_out(total["empty_directories_skipped"], "empty directory", "not kept by the target", "empty directories"),
     ]
     return "; ".join([text, *(part for part in parts if part)])
+
+
+def unverified_lines(total: dict[str, Any]) -> list[str]:
+    """For each reason for which files were not verified, their number, the first ones, and the reason."""
+    lines = []
+    for why, number in sorted(total["unverified_reasons"].items(), key=lambda one: -one[1]):
+        named = [one["uri"] for one in total["unverified"] if one["why"] == why][:_NAMED]
+        rest = ", …" if number > len(named) else ""
+        lines.append(f"not verified: {counted(number, 'file')} ({', '.join(named)}{rest}): {why}")
+    return lines
 
 
 def _things(total: dict[str, Any]) -> str:

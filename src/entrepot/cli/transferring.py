@@ -13,7 +13,7 @@ from entrepot.cli.rehearsal import show_step
 from entrepot.cli.renames import renamed
 from entrepot.cli.session import Place, Session, joined
 from entrepot.cli.stats import told
-from entrepot.cli.summary import combined, summary_line
+from entrepot.cli.summary import combined, summary_line, unverified_lines
 from entrepot.copies import landing_name
 from entrepot.errors import IsADirectory, StoreError
 from entrepot.paths import scheme_of
@@ -65,6 +65,8 @@ class Transfer:
             session.output.value({**total, "sources": [*sources], "target": target})
         elif not session.failures or total["files"] or total["skipped"] or total["failed"]:
             session.output.line(summary_line(total, self._verb, self._done))
+            for line in unverified_lines(total):
+                session.output.line(line)
         if any(failure.exit_code == WRONG_USE for failure in session.failures):
             return WRONG_USE
         return DONE if total["ok"] else FAILED

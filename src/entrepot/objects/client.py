@@ -136,7 +136,8 @@ class ObjectClient(ABC):
         """The bytes of an object, or of a range of it, whole in memory; version: of an older one.
 
         into: where the bytes go (then `data` is this view, cut to what came). A range that begins at or after the
-        end gives empty data. stat.size_bytes is the whole object's. stat.checksums: what `data` was compared with.
+        end gives empty data. stat.size_bytes is the whole object's. stat.checksums: what `data` was compared with,
+        or was told and cannot be computed here.
         Raises: NotFound; PreconditionFailed where the reply's etag is not `if_match`, whether or not the server
         checked it; ChecksumMismatch; BadResponse where the reply is not the range asked for.
         """

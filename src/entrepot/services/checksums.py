@@ -40,7 +40,7 @@ async def md5_aside(data: Buffer) -> str:
 
 
 def crc32c(data: Buffer) -> int:
-    """CRC32C (Castagnoli) of the bytes. Needs google-crc32c, of the extras `gcp` and `azure`."""
+    """CRC32C (Castagnoli) of the bytes. Needs google-crc32c, of the extras `gcp` and `azure`, or awscrt, of `s3`."""
     return crc("crc32c", data)
 
 

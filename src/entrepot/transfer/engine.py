@@ -55,6 +55,7 @@ from entrepot.transfer.verify import (
     require_size,
     require_written,
     strongest,
+    uncomputed,
 )
 from entrepot.transfer.watch import watched
 from entrepot.transfer.whole import Carried
@@ -366,6 +367,7 @@ class _Copy:
                     strongest(written.checksums),
                     read_locally=self._source.is_local,
                     written_locally=self._sink.is_local,
+                    unread=(begun.unread if begun is not None else "") or uncomputed(file.source.checksums),
                 )
                 verdict = await self._certain(file, verdict)
         except StoreError:
@@ -442,9 +444,7 @@ class _Copy:
         if self._options.delete_source:
             for file, verdict in outcomes.copied:
                 try:
-                    await remove_source(
-                        self._source, self._sink, file, verified=verdict.method is not None, native=self._native
-                    )
+                    await remove_source(self._source, self._sink, file, verdict, native=self._native)
                 except StoreError as error:
                     self._account.failed(file, error, "remove")
                 else:

@@ -95,6 +95,7 @@ async def move_in_parts(
                 made = await route.sink.find_completed(file.target, begun.resume)
                 if made is not None:
                     on_part(file, made.size_bytes)
+                    begun.held = {part.number: part.size_bytes for part in begun.resume.parts}
                     return made, None, begun
             recorder.dropped(begun.record)  # somebody has dropped or completed it: then anew
         except StoreError as error:

@@ -46,6 +46,11 @@ class Begun:
     resume: Resume | None = None
     held: dict[int, int] = field(default_factory=dict)
 
+    @property
+    def unread(self) -> str:
+        """Why what this run has read of it cannot be compared with a checksum of the whole; empty where it can."""
+        return "an earlier run has read some of its parts" if self.held else ""
+
 
 class Recorder:
     """The journal of one copy; without a job it records nothing."""

@@ -7,20 +7,20 @@ from entrepot.models import FileStat
 from entrepot.transfer.plan import PlannedFile
 from entrepot.transfer.ports import Sink, Source
 from entrepot.transfer.report import Ledger
-from entrepot.transfer.verify import require_written
+from entrepot.transfer.verify import Verdict, require_written
 
 
-async def remove_source(source: Source, sink: Sink, file: PlannedFile, *, verified: bool, native: bool) -> None:
+async def remove_source(source: Source, sink: Sink, file: PlannedFile, verdict: Verdict, *, native: bool) -> None:
     """Remove the source of a file that was copied, if it still is what was copied.
 
     Requests: a look, and a removal; one look more at a copy that the service made.
     Raises: UnsupportedOperation for what nothing vouches for; SourceChanged; what both ends raise.
     """
     uri = file.source.uri
-    if not verified:
+    if verdict.method is None:
         raise UnsupportedOperation(
-            "copied, but no checksum vouches for the bytes, so the source was kept; "
-            "without verification, equal sizes are enough",
+            f"copied, but not verified, so the source was kept: {verdict.why}; "
+            "`download` as the way to verify reads it again, for `size` equal sizes are enough",
             operation="move",
             uri=uri,
         )

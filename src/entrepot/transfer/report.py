@@ -57,8 +57,9 @@ class CopyReport:
     went, or were kept aside; not_deleted: that stayed, because something failed before.
     resumed, resumed_bytes: files that an earlier run of the same job has copied, and that were left as they are.
     verified: how files were verified → how many: a checksum's name (`md5`, `part-md5`), `server-side` where the
-    service copied by itself, or `size` where no network lay between. unverified: the first of the files whose sizes
-    alone were compared, unverified_files their number.
+    service copied by itself, or `size` where no network lay between or nothing else was asked for. unverified: the
+    first of the files whose sizes alone were compared, unverified_files their number, unverified_reasons: why → how
+    many of them.
     seconds: wall time.
     """
 
@@ -80,6 +81,7 @@ class CopyReport:
     verified: Mapping[str, int] = field(default_factory=lambda: _NONE)
     unverified: tuple[UnverifiedFile, ...] = ()
     unverified_files: int = 0
+    unverified_reasons: Mapping[str, int] = field(default_factory=lambda: _NONE)
     seconds: float = 0.0
     dry_run: bool = False
 
@@ -110,6 +112,7 @@ class CopyReport:
             "verified": dict(self.verified),
             "unverified": [{"uri": file.uri, "why": file.why} for file in self.unverified],
             "unverified_files": self.unverified_files,
+            "unverified_reasons": dict(self.unverified_reasons),
             "seconds": round(self.seconds, 6),
             "dry_run": self.dry_run,
         }
@@ -137,6 +140,7 @@ class Ledger:
     verified: Counter[str] = field(default_factory=Counter)
     unverified: list[UnverifiedFile] = field(default_factory=list)
     unverified_files: int = 0
+    unverified_reasons: Counter[str] = field(default_factory=Counter)
 
     def copied(self, size_bytes: int, verdict: Verdict, uri: str) -> None:
         """One more file, and how it was verified."""
@@ -146,6 +150,7 @@ class Ledger:
             self.verified[verdict.method] += 1
             return
         self.unverified_files += 1
+        self.unverified_reasons[verdict.why] += 1
         if len(self.unverified) < UNVERIFIED_NAMED:
             self.unverified.append(UnverifiedFile(uri, verdict.why))
 
@@ -170,6 +175,7 @@ class Ledger:
             verified=MappingProxyType(dict(self.verified)),
             unverified=tuple(self.unverified),
             unverified_files=self.unverified_files,
+            unverified_reasons=MappingProxyType(dict(self.unverified_reasons)),
             seconds=seconds,
             dry_run=dry_run,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from entrepot.crcs import missing_library
 from entrepot.errors import ChecksumMismatch, SourceChanged
 from entrepot.models import FileStat
 
@@ -14,7 +15,7 @@ STRENGTH: Final = ("sha512", "sha256", "md5", "part-md5", "crc64nvme", "crc32c",
 """Names of checksums, the one preferred in a report first; others come after, in alphabetical order."""
 
 SIZE: Final = "size"
-"""Files that never left this machine: the system vouches for their bytes, the sizes are compared."""
+"""Files that never left this machine, whose bytes the system vouches for, or `Verify.SIZE`: the sizes are compared."""
 
 SERVER_SIDE: Final = "server-side"
 """The service copied by itself and told no checksum: the sizes are compared."""
@@ -25,6 +26,21 @@ def strongest(checksums: Mapping[str, str]) -> str | None:
     if not checksums:
         return None
     return min(checksums, key=_rank)
+
+
+def compared(told: Mapping[str, str]) -> tuple[str | None, str]:
+    """The checksum to report of those that came with the bytes; where none of them can be computed here, why."""
+    name = strongest({one: value for one, value in told.items() if missing_library(one) is None})
+    if name is not None or not told:
+        return name, ""
+    return None, uncomputed(told)
+
+
+def uncomputed(told: Mapping[str, str]) -> str:
+    """Which library is missing to compare what a service tells of a file; empty where that is not the reason."""
+    name = strongest(told)
+    library = missing_library(name) if name is not None else None
+    return f"to compare its {name.upper()}, install {library}" if name is not None and library is not None else ""
 
 
 def _rank(name: str) -> tuple[int, str]:
@@ -48,8 +64,10 @@ class Verify(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a file was verified from its source to its target. method: a checksum's name, `size` on one machine,
-    `server-side`; None where on some leg of its way only sizes were compared, and `why` says on which.
+    """How a file was verified from its source to its target.
+
+    method: a checksum's name, `size` on one machine and by `Verify.SIZE`, `server-side`; None where on some leg of its
+    way only sizes were compared, and `why` says on which.
     """
 
     method: str | None
@@ -61,23 +79,27 @@ class Verdict:
         return self.method not in (None, SERVER_SIDE)
 
 
-def chain(read: str | None, written: str | None, *, read_locally: bool, written_locally: bool) -> Verdict:
+def chain(
+    read: str | None, written: str | None, *, read_locally: bool, written_locally: bool, unread: str = ""
+) -> Verdict:
     """The verdict on a file whose bytes passed through this process.
 
     read, written: the checksum that was compared on each leg. A leg without a network needs none; where both legs
-    have one, the weaker name is told.
+    have one, the weaker name is told. unread: why none was compared on the way from the source, where it has one.
     """
     if read and written:
         return Verdict(max(read, written, key=_rank))
     if written:
-        why = f"its source vouches for no checksum; what was read is what was written, by {written}"
+        reason = unread or "its source vouches for no checksum of the whole"
+        why = f"{reason}; what was read is what was written, by {written}"
         return Verdict(written) if read_locally else Verdict(None, why)
     if read:
         why = f"its target vouches for no checksum; what was read is what the source has, by {read}"
         return Verdict(read) if written_locally else Verdict(None, why)
     if read_locally and written_locally:
         return Verdict(SIZE)
-    return Verdict(None, "no service vouches for a checksum of it; the sizes are equal")
+    reason = unread or "no service vouches for a checksum of the whole"
+    return Verdict(None, f"{reason}; the sizes are equal")
 
 
 def require_equal(read: Mapping[str, str], written: Mapping[str, str], *, uri: str) -> None:

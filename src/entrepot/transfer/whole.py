@@ -17,6 +17,7 @@ from entrepot.transfer.verify import (
     Verdict,
     Verify,
     chain,
+    compared,
     require_equal,
     require_size,
     require_written,
@@ -123,7 +124,8 @@ async def write_whole(route: Route, carried: Carried, files: Sequence[tuple[Plan
             if route.verify is not Verify.SIZE:
                 read, written = data.stat.checksums, result.checksums
                 require_equal(read, written, uri=file.source.uri)
-                verdict = chain(strongest(read), strongest(written), read_locally=from_disk, written_locally=to_disk)
+                by, unread = compared(read)
+                verdict = chain(by, strongest(written), read_locally=from_disk, written_locally=to_disk, unread=unread)
         except StoreError as error:
             outcomes.failed.append((file, error))
         else:

@@ -78,9 +78,13 @@ class S3Client(S3Attempts):
         """What was read, compared with the checksum that is told, or else with its etag as far as that is an MD5."""
         if not download.whole:
             return found
-        if (told := computable(checksums_told(download.headers))) is not None:
-            return await self._checked(found, download, told)
-        return await self._matched(found, download) if is_md5(found.stat.etag) else found
+        told = checksums_told(download.headers)
+        if (known := computable(told)) is not None:
+            return await self._checked(found, download, known)
+        if is_md5(found.stat.etag):
+            found = await self._matched(found, download)
+        # What cannot be computed here is told all the same, so that a report can say what is missing.
+        return self._with(found, told) if told and not found.stat.checksums else found
 
     async def _matched(self, found: ObjectData, download: Download) -> ObjectData:
         """What was read, compared with an etag that may be its MD5; `EtagKnowledge` has the reasons."""
