@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from entrepot.transfer.plans import CopyPlan
     from entrepot.transfer.recording import Job
 
-Verification: TypeAlias = Literal["size", "checksum", "download"]
+Verification: TypeAlias = Literal["size", "checksum", "download", "full"]
 Compare: TypeAlias = Literal["always", "skip-existing", "newer", "size", "checksum", "different", "error"]
 
 
@@ -48,8 +48,8 @@ class CopySettings(TypedDict, total=False):
     concurrency: requests in flight; None is what each service takes without asking for fewer. memory_bytes: bound of
     the content held at once (128 MiB). bandwidth_bytes_s, requests_per_second: upper bounds, of both ends together.
     dry_run: plan and report, change nothing (False). verify: `checksum`, the default, compares checksums where there
-    are some, and the report names the files of which there are none; `download` reads both ends of those once more;
-    `size` compares sizes alone.
+    are some, and the report names the files of which there are none; `download` reads both ends of those once more,
+    `full` of every file; `size` compares sizes alone.
     durability: of what is written to a disk: `none` is safe against a killed process, `batch` and `full` against a
     power cut as well; None is the store's own. links: what becomes of symbolic links in a local source: `skip` counts
     them, `follow` copies what they lead to, `preserve` makes the same links (local targets only).
@@ -119,8 +119,8 @@ async def move(
     """As `copy`, and each source file is removed once its copy is durable (at least `batch`) and verified.
 
     What no checksum vouches for on its way over a network is copied, kept, and reported as failed, unless `verify` is
-    `download`, by which both ends are read once more, or `size`. A source that changed meanwhile is kept. Directories
-    go when nothing is left in them; the root of a store stays.
+    `download` or `full`, by which both ends are read once more, or `size`. A source that changed meanwhile is kept.
+    Directories go when nothing is left in them; the root of a store stays.
     Requests: as `copy`, and a look and a removal a file.
     """
     return await _run(src, dst, into, settings, delete_source=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from entrepot import S3ArtifactStore, copy, move
+from entrepot import LocalArtifactStore, S3ArtifactStore, copy, move
 from entrepot.errors import ChecksumMismatch, ConfigurationError
+from entrepot.models import FileStat
 from entrepot.testing.faults import FaultProxy, FlipBits, Rule
 from entrepot.testing.servers import Server
 from entrepot.transfer.verify import Verdict, chain, require_equal
@@ -101,6 +102,57 @@ async def test_damage_that_nobody_saw_is_found_by_reading_once_more(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("far", [True, False])
+async def test_a_target_that_somebody_changed_is_found_by_reading_it(
+    juicefs_plain_server: Server, name: str, far: bool, tmp_path: Path
+) -> None:
+    bucket = juicefs_plain_server.create_bucket()
+    (tmp_path / name).write_bytes(os.urandom(SIZES[name]))
+    (tmp_path / "disk").mkdir()
+
+    class ChangedObject(S3ArtifactStore):
+        """Between the write and the look at it, the same number of other bytes is written by somebody else."""
+
+        async def stat(self, path: str) -> FileStat:
+            found = await super().stat(path)
+            juicefs_plain_server.bucket(bucket).put(path, bytes(found.size_bytes))
+            return await super().stat(path)
+
+    class ChangedFile(LocalArtifactStore):
+        async def stat(self, path: str) -> FileStat:
+            found = await super().stat(path)
+            (tmp_path / "disk" / path).write_bytes(bytes(found.size_bytes))
+            return await super().stat(path)
+
+    disk = ChangedFile(tmp_path / "disk")
+    async with ChangedObject(f"s3://{bucket}", **juicefs_plain_server.s3_options) if far else disk as store:
+        told = await copy(tmp_path / name, (store, "told"), verify="download")
+        by = {"small": "md5", "large": "part-md5"}[name] if far else "size"
+        assert (told.ok, dict(told.verified)) == (True, {by: 1})
+        read = await copy(tmp_path / name, (store, "read"), verify="full")
+    (failed,) = read.failed
+    assert isinstance(failed.error, ChecksumMismatch)
+    assert (read.files, "read once more" in failed.reason) == (0, True)
+
+
+@pytest.mark.anyio
+async def test_full_reads_every_file_once_more(juicefs_server: Server, tmp_path: Path) -> None:
+    for name, size in SIZES.items():
+        (tmp_path / "t").mkdir(exist_ok=True)
+        (tmp_path / "t" / name).write_bytes(os.urandom(size))
+    async with S3ArtifactStore(f"s3://{juicefs_server.create_bucket()}", **juicefs_server.s3_options) as store:
+        for source, target in [
+            (tmp_path / "t", (store, "up")),
+            ((store, "up"), (store, "beside")),
+            ((store, "beside"), tmp_path / "down"),
+            (tmp_path / "down", tmp_path / "copy"),
+        ]:
+            report = await copy(source, target, verify="full")
+            assert (report.failed, dict(report.verified)) == ((), {"sha256": 2})
+
+
+@pytest.mark.anyio
 async def test_a_mode_that_there_is_not_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="verify: choose size, checksum, download"):
+    with pytest.raises(ConfigurationError, match="verify: choose size, checksum, download, full"):
         await copy(tmp_path, tmp_path / "x", verify="md5")  # type: ignore[typeddict-item]

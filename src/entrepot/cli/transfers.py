@@ -71,7 +71,7 @@ Verification = Annotated[
     typer.Option(
         "--verify",
         metavar="|".join(Verify),
-        help="Compare sizes; checksums too, where there are some; or read again what none vouches for.",
+        help="Compare sizes; checksums too, where there are some; or read again what none vouches for, or everything.",
         rich_help_panel=TRANSFER_PANEL,
     ),
 ]

@@ -379,11 +379,12 @@ class _Copy:
         return verdict
 
     async def _certain(self, file: PlannedFile, verdict: Verdict) -> Verdict:
-        """Where no checksum vouches for a copy, and that is wanted, both ends are read and compared.
+        """Where that is wanted, always or where no checksum vouches for a copy, both ends are read and compared.
 
         Raises: ChecksumMismatch; SourceChanged, NotFound, and what reading raises.
         """
-        if verdict.is_of_bytes or self._options.verify is not Verify.DOWNLOAD:
+        verify = self._options.verify
+        if not verify.may_read_again or (verdict.is_of_bytes and verify is not Verify.FULL):
             return verdict
         target = await self._sink.stat(file.target)
         if not await self._examiner.are_equal(Examine(file, target)):
@@ -433,7 +434,7 @@ class _Copy:
 
     async def _settle(self, outcomes: whole.Outcomes, *, told_bytes: int = 0, large: bool = False) -> None:
         """Enter what became of a batch, and remove sources that are to move. large: it is written down already."""
-        if self._options.verify is Verify.DOWNLOAD and not large:
+        if self._options.verify.may_read_again and not large:
             outcomes = await self._made_certain(outcomes)
         for file, verdict in outcomes.copied:
             self._account.copied(file, verdict, told_bytes)

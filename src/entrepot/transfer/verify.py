@@ -55,11 +55,20 @@ class Verify(StrEnum):
     | `size` | compared | not compared | - |
     | `checksum` | compared | compared | the file is named in the report, with the reason |
     | `download` | compared | compared | both ends are read once more, and compared |
+    | `full` | compared | compared, and both ends are read once more, and compared | the same |
+
+    `full` does so on one machine, too, and for what a service copied by itself.
     """
 
     SIZE = "size"
     CHECKSUM = "checksum"
     DOWNLOAD = "download"
+    FULL = "full"
+
+    @property
+    def may_read_again(self) -> bool:
+        """Whether any file is read once more after its copy."""
+        return self in (Verify.DOWNLOAD, Verify.FULL)
 
 
 @dataclass(frozen=True, slots=True)
