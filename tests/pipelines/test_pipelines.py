@@ -15,14 +15,22 @@ from typing import Annotated, Any
 import anyio
 import anyio.lowlevel
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, SecretStr
 
 from cli.programs import environment, program, server_settings
 from cli.test_program import terminal, wait_until
 from entrepot import LocalArtifactStore, SyncArtifactStore, fileio, open_store_sync
-from entrepot.errors import ChecksumMismatch, ConfigurationError, NotFound
+from entrepot.errors import ChecksumMismatch, ConfigurationError, NotFound, ServiceUnavailable
 from entrepot.opened import opened
-from entrepot.pipelines import Materializer, Pipeline, StepFailed, pipeline, register_materializer, step
+from entrepot.pipelines import (
+    Materializer,
+    Pipeline,
+    StepFailed,
+    pipeline,
+    read_artifact,
+    register_materializer,
+    step,
+)
 from entrepot.pipelines.runs import RunRecord
 from entrepot.testing.servers import Server
 
@@ -48,6 +56,15 @@ def of(*steps: Any, **settings: Any) -> Pipeline:
             one()
 
     return these
+
+
+class Secretive(BaseModel):
+    token: SecretStr
+
+
+@dataclass
+class Wrapped:
+    inner: Any
 
 
 def statuses(record: RunRecord) -> dict[str, str]:
@@ -103,6 +120,23 @@ def test_blocking_and_async_steps_give_each_other_what_they_make(store: LocalArt
     assert numbers(3) == [0, 1, 2], "a step by itself is its function"
 
 
+def test_what_steps_gave_is_taken_from_within_lists_and_dictionaries(store: LocalArtifactStore) -> None:
+    @step
+    def one() -> int:
+        return 1
+
+    @step
+    def use(value: dict[str, Any], **more: Any) -> list[Any]:
+        return [value, more]
+
+    @pipeline
+    def nested() -> None:
+        given = one()
+        use({"a": [given, [given, 2]], "b": "as it is"}, c=given)
+
+    assert nested(store=store).load("use") == [{"a": [1, [1, 2]], "b": "as it is"}, {"c": 1}]
+
+
 @pytest.mark.anyio
 async def test_a_pipeline_is_awaited(store: LocalArtifactStore) -> None:
     @step
@@ -141,6 +175,37 @@ def test_steps_that_do_not_wait_for_each_other_run_at_once(store: LocalArtifactS
 
     run = of(blocking("a"), blocking("b"), awaited("c"), awaited("d"))(store=store)
     assert set(statuses(run.record).values()) == {"completed"}
+
+
+def test_blocking_steps_leave_the_store_its_threads(store: LocalArtifactStore) -> None:
+    """More of them than a loop has threads, and each waits for the last one, which is told by an async step."""
+    assert program("orchestrator", "register", "wide", "--flavor=local", "--concurrency=50").code == 0
+    assert program("stack", "register", "wide", "-o", "wide", "--set").code == 0
+    together, told = threading.Barrier(45, timeout=60), threading.Event()
+
+    def blocking(number: int) -> Any:
+        @step(name=f"s{number}", enable_cache=False)
+        def body() -> None:
+            together.wait()
+            assert told.wait(60)
+
+        return body
+
+    @step(enable_cache=False)
+    async def first() -> int:
+        return 1
+
+    @step(enable_cache=False)
+    def second(value: int) -> None:
+        told.set()
+
+    @pipeline
+    def crowded() -> None:
+        for number in range(45):
+            blocking(number)()
+        second(first())
+
+    assert set(statuses(crowded(store=store).record).values()) == {"completed"}
 
 
 def test_no_more_run_at_once_than_the_orchestrator_says(store: LocalArtifactStore) -> None:
@@ -196,6 +261,46 @@ def test_a_failure_names_its_step_and_leaves_no_half_artifact(store: LocalArtifa
     assert program("artifacts", "list", "--store", str(tmp_path / "store")).lines[1:] == []
 
 
+class Breaking(LocalArtifactStore):
+    """Writes to it fail from some moment on, but for a path that ends as given."""
+
+    broken_but: str | None = None
+
+    async def write_bytes(self, path: Any, *args: Any, **settings: Any) -> Any:
+        if self.broken_but is not None and not str(path).endswith(self.broken_but):
+            raise ServiceUnavailable("by design", operation="write", uri=str(path))
+        return await super().write_bytes(path, *args, **settings)
+
+
+@pytest.mark.parametrize("makes", ["a value", "nothing", "an error"])
+def test_a_store_that_fails_does_not_hide_the_step(tmp_path: Path, makes: str) -> None:
+    failing = Breaking(tmp_path / "store")
+
+    def body() -> Any:
+        failing.broken_but = "no path"
+        if makes == "an error":
+            raise ZeroDivisionError("its own")
+        return 1
+
+    body.__annotations__["return"] = None if makes == "nothing" else int
+    with pytest.raises(StepFailed, match="step 'body' failed") as told:
+        of(step(enable_cache=False)(body))(store=failing)
+    assert isinstance(told.value.__cause__, ZeroDivisionError if makes == "an error" else ServiceUnavailable)
+
+
+def test_an_artifact_without_its_manifest_is_removed(tmp_path: Path) -> None:
+    failing = Breaking(tmp_path / "store")
+
+    @step(enable_cache=False)
+    def make() -> str:
+        failing.broken_but = "runs"
+        return "kept, but for its manifest"
+
+    with pytest.raises(StepFailed, match="ServiceUnavailable"):
+        of(make)(store=failing)
+    assert not [path for path in (tmp_path / "store").rglob("*") if "artifacts" in path.parts and path.is_file()]
+
+
 @pytest.mark.parametrize(
     ("result", "told"),
     [
@@ -203,6 +308,8 @@ def test_a_failure_names_its_step_and_leaves_no_half_artifact(store: LocalArtifa
         ({1: "a key that is no text"}, "another value"),
         ([(1, 2)], "another value"),
         ({"x": object()}, "not all JSON"),
+        (Secretive(token="t"), "do not come back"),  # type: ignore[arg-type]
+        (Wrapped((1, 2)), "do not come back"),
     ],
 )
 def test_what_nothing_keeps_is_refused_with_what_to_do(store: LocalArtifactStore, result: object, told: str) -> None:
@@ -288,6 +395,22 @@ def test_what_the_same_code_made_of_the_same_inputs_is_used_again(store: LocalAr
         plain.remove(f"{first.artifact('doubled').path}/artifact.json")
     assert statuses(counting(3, store=store).record)["doubled"] == "completed"
     assert program("runs", "list", "--store", str(tmp_path / "store"), "--json").values[0]["cached"] == 1
+    (tmp_path / "store" / first.artifact("base").path / "artifact.json").write_text("{")
+    assert statuses(counting(3, store=store).record)["base"] == "completed", "a damaged one is made again"
+
+
+def test_the_cache_tells_parameters_apart_that_json_does_not(store: LocalArtifactStore) -> None:
+    @step
+    def kind(value: Any) -> str:
+        return repr(value)
+
+    @pipeline
+    def telling(value: Any) -> None:
+        kind(value)
+
+    for value in ((1,), [1], {1: 2}, {"1": 2}, [["dict", []]], {}):
+        assert telling(value, store=store).load("kind") == repr(value)
+        assert statuses(telling(value, store=store).record) == {"kind": "cached"}
 
 
 # ---- what is kept ---------------------------------------------------------------------------------------
@@ -296,6 +419,10 @@ def test_what_the_same_code_made_of_the_same_inputs_is_used_again(store: LocalAr
 class Model(BaseModel):
     name: str
     weights: list[float]
+
+
+class Aliased(BaseModel):
+    name: str = Field(alias="Name")
 
 
 @dataclass(frozen=True)
@@ -340,6 +467,12 @@ def _series() -> Any:
     return pd.Series([1.0, 2.0], name="s")
 
 
+def _unnamed() -> Any:
+    import pandas as pd
+
+    return pd.Series([1.0, 2.0])
+
+
 VALUES: dict[str, Callable[[], Any]] = {
     "bytes": lambda: b"\0\xff",
     "text": lambda: "é\r\n\n",
@@ -347,11 +480,13 @@ VALUES: dict[str, Callable[[], Any]] = {
     "number": lambda: 7,
     "nothing": lambda: None,
     "model": lambda: Model(name="m", weights=[0.5]),
+    "aliased model": lambda: Aliased(Name="n"),
     "dataclass": lambda: Point(1.0, 2.0),
     "numpy": _numpy,
     "numpy scalar": _scalar,
     "pandas": _pandas,
     "series": _series,
+    "unnamed series": _unnamed,
     "arrow": _arrow,
     "image": _image,
 }
@@ -369,12 +504,22 @@ def test_a_value_comes_back_as_it_was(store: LocalArtifactStore, name: str) -> N
     assert type(found) is type(value) or name == "image"
     if name == "image":
         assert found.tobytes() == value.tobytes()
-    elif name in ("numpy", "pandas", "series"):
-        assert found.tolist() == value.tolist() if name != "pandas" else found.equals(value)
-    elif name == "arrow":
+    elif name in ("series", "unnamed series"):
+        assert (found.tolist(), found.name) == (value.tolist(), value.name)
+    elif name == "numpy":
+        assert found.tolist() == value.tolist()
+    elif name in ("pandas", "arrow"):
         assert found.equals(value)
     else:
         assert found == value
+
+
+def test_a_manifest_tells_a_tables_columns_and_not_their_content(store: LocalArtifactStore) -> None:
+    @step
+    def make() -> Any:
+        return _arrow()
+
+    assert of(make)(store=store).artifact("make").about == {"rows": 2, "columns": ["a"]}
 
 
 def test_tensors_come_back(store: LocalArtifactStore) -> None:
@@ -414,6 +559,46 @@ def test_files_and_directories_are_copied_in_bulk(store: LocalArtifactStore, tmp
     assert run.load("count") == sum(range(30))
     found = run.load("single")
     assert (found.name, found.read_text()) == ("one.html", "<p>one</p>")
+
+
+def test_a_directory_of_any_names_comes_back_as_it_was(store: LocalArtifactStore, tmp_path: Path) -> None:
+    names = ["artifact.json", "data/artifact.json", "file/a.txt", "file/b.txt"]
+
+    def written(folder: Path, chosen: list[str]) -> Path:
+        for name in chosen:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(name)
+        return folder
+
+    @step
+    def all_names() -> Path:
+        return written(tmp_path / "all", names)
+
+    @step
+    def file_alone() -> Path:
+        return written(tmp_path / "alone", names[2:])
+
+    run = of(all_names, file_alone)(store=store)
+    for made, chosen in (("all_names", names), ("file_alone", names[2:])):
+        found = run.load(made)
+        assert sorted(path.relative_to(found).as_posix() for path in found.rglob("*") if path.is_file()) == chosen
+    listed = program("artifacts", "list", "--store", store.path, "--json").values
+    assert [one["id"].split("/")[1] for one in listed] == ["all_names", "file_alone"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+@pytest.mark.parametrize("target", ["a.txt", "below", "nowhere"])
+def test_a_directory_with_a_link_is_refused(store: LocalArtifactStore, tmp_path: Path, target: str) -> None:
+    (tmp_path / "made" / "below").mkdir(parents=True)
+    (tmp_path / "made" / "a.txt").write_text("a")
+    (tmp_path / "made" / "link").symlink_to(target)
+
+    @step
+    def make() -> Path:
+        return tmp_path / "made"
+
+    with pytest.raises(StepFailed, match="symbolic link"):
+        of(make)(store=store)
 
 
 class Odd:
@@ -483,6 +668,29 @@ def test_a_reader_finds_what_was_changed(store: LocalArtifactStore, tmp_path: Pa
     path.unlink()
     with pytest.raises(NotFound):
         run.load("make")
+
+
+def test_a_manifest_makes_nothing_be_imported(
+    store: LocalArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @step
+    def make() -> int:
+        return 1
+
+    run = of(make)(store=store)
+    (tmp_path / "named_by_a_manifest.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    manifest = tmp_path / "store" / run.artifact("make").path / "artifact.json"
+    told = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**told, "type": "named_by_a_manifest:Any"}))
+
+    async def load() -> Any:
+        found = await read_artifact(store, run.artifact("make").path)
+        (tmp_path / "loaded").mkdir()
+        return await found.load(store, tmp_path / "loaded")
+
+    assert anyio.run(load) == 1
+    assert "named_by_a_manifest" not in sys.modules
 
 
 # ---- killed ---------------------------------------------------------------------------------------------
@@ -584,7 +792,7 @@ def test_runs_and_artifacts_are_told_by_the_active_store(tmp_path: Path, monkeyp
     assert (told["materializer"], told["files"][0]["size_bytes"]) == ("text", 23)
     assert program("artifacts", "show", "telling/words").code == 2
     got = program("artifacts", "get", "telling/report/output", "got", "--json").value
-    assert (got["files"], (tmp_path / "got" / "file" / "report.html").read_text()) == (1, "<h1>done</h1>")
+    assert (got["files"], (tmp_path / "got" / "report.html").read_text()) == (1, "<h1>done</h1>")
     assert program("artifacts", "get", "telling/report/output", "got").code == 2
     monkeypatch.setenv("BROWSER", f"{sys.executable} -c 'import sys; print(sys.argv)' %s")
     opened_there = program("artifacts", "show", "telling/report/output", "--open", "--json")
@@ -593,6 +801,38 @@ def test_runs_and_artifacts_are_told_by_the_active_store(tmp_path: Path, monkeyp
     assert address.endswith("report.html")
     refused = program("artifacts", "show", "telling/table/output", "--open")
     assert (refused.code, "artifacts get" in refused.stderr) == (2, True)
+
+
+def test_names_of_our_layout_are_names_like_others(store: LocalArtifactStore) -> None:
+    @step
+    def data() -> tuple[Annotated[int, "data"], Annotated[int, "artifacts"]]:
+        return 1, 2
+
+    run = of(data, name="data")(store=store)
+    listed = program("artifacts", "list", "--store", store.path, "--json").values
+    assert [one["id"] for one in listed] == [f"data/data/{output}/{run.id}" for output in ("artifacts", "data")]
+    assert program("artifacts", "show", "data/data/data", "--store", store.path).code == 0
+
+
+def test_what_is_damaged_is_told_and_the_rest_is_listed(store: LocalArtifactStore, tmp_path: Path) -> None:
+    @step
+    def good() -> str:
+        return "good"
+
+    @step
+    def bad() -> str:
+        return "bad"
+
+    run = of(good, bad)(store=store)
+    at = ("--store", store.path)
+    (tmp_path / "store" / run.artifact("bad").path / "artifact.json").write_text("{")
+    (tmp_path / "store" / "runs" / "20260101-000000.json").write_text("{")
+    artifacts, runs = program("artifacts", "list", *at), program("runs", "list", *at)
+    assert (artifacts.code, "of_these/bad" in artifacts.stderr, len(artifacts.lines)) == (1, True, 2)
+    assert (runs.code, "20260101-000000" in runs.stderr, len(runs.lines)) == (1, True, 2)
+    (tmp_path / "store" / run.artifact("good").path / "data" / "text.txt").write_text("evil")
+    assert program("artifacts", "get", "of_these/good/output", "got", *at).code == 1
+    assert not (tmp_path / "got").exists(), "what was not verified is not left to be used"
 
 
 def test_an_image_is_drawn_in_a_terminal() -> None:

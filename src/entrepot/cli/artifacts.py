@@ -17,7 +17,7 @@ from entrepot.cli.render import human_size
 from entrepot.cli.runs import InStore, store_of
 from entrepot.cli.session import Session
 from entrepot.contract import BaseArtifactStore
-from entrepot.errors import NotFound
+from entrepot.errors import BadResponse, NotFound
 from entrepot.pipelines.artifacts import ROOT, Artifact, artifact_paths, fetch, read_artifact
 
 Id = Annotated[str, typer.Argument(metavar="ARTIFACT", hidden=True)]
@@ -38,14 +38,14 @@ async def list_artifacts(
     --json: per artifact id, type, materializer, size_bytes, files (their number), created, about.
     """
     found = await store_of(session, store)
-    artifacts = await _all(found, below.strip("/"))
+    artifacts = await _all(session, found, below.strip("/"))
     if session.output.as_json:
         for one in artifacts:
             session.output.value(_value(one))
-        return DONE
+        return max((failure.exit_code for failure in session.failures), default=DONE)
     cells = [(one.id, one.type.partition(":")[2], human_size(one.size_bytes), one.created) for one in artifacts]
     await session.output.table(("ARTIFACT", "TYPE", "SIZE", "CREATED"), cells)
-    return DONE
+    return max((failure.exit_code for failure in session.failures), default=DONE)
 
 
 async def show(
@@ -103,7 +103,12 @@ async def get(
         raise WrongUse("it is there already; name a new directory", target)
     artifact = await _named(found, id_)
     await to_thread.run_sync(folder.mkdir, 0o777, True)
-    await fetch(found, artifact, folder)
+    try:
+        await fetch(found, artifact, folder)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(shutil.rmtree, folder, True)
+        raise
     if session.output.as_json:
         session.output.value(
             {"id": artifact.id, "target": target, "files": len(artifact.files), "size_bytes": artifact.size_bytes}
@@ -116,15 +121,20 @@ async def get(
 # ---- what there is --------------------------------------------------------------------------------------
 
 
-async def _all(store: BaseArtifactStore, below: str) -> list[Artifact]:
-    """Requests: a listing, and 1 an artifact."""
+async def _all(session: Session, store: BaseArtifactStore, below: str) -> list[Artifact]:
+    """What cannot be read is told, and the rest is there. Requests: a listing, and 1 an artifact."""
     paths = [path async for path in artifact_paths(store, below)]
     found: dict[str, Artifact] = {}
     limiter = anyio.CapacityLimiter(_AT_ONCE)
 
     async def read(path: str) -> None:
         async with limiter:
-            found[path] = await read_artifact(store, path)
+            try:
+                found[path] = await read_artifact(store, path)
+            except NotFound:
+                return  # removed since it was listed
+            except BadResponse as error:
+                session.report(error, path)
 
     async with anyio.create_task_group() as tasks:
         for path in paths:

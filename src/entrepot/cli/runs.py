@@ -12,6 +12,7 @@ from entrepot.cli.failures import DONE, WrongUse
 from entrepot.cli.options import parsed_count
 from entrepot.cli.session import Session
 from entrepot.contract import BaseArtifactStore
+from entrepot.errors import BadResponse
 from entrepot.pipelines.runs import RunRecord, StepRecord, read_run, run_ids
 from entrepot.registry.stacks import active_stack
 
@@ -41,14 +42,19 @@ async def list_runs(
     """
     most = parsed_count("--limit", limit) or _LIMIT
     found = await store_of(session, store)
-    records = [await read_run(found, id_) for id_ in (await run_ids(found))[:most]]
+    records = []
+    for id_ in (await run_ids(found))[:most]:
+        try:
+            records.append(await read_run(found, id_))
+        except BadResponse as error:
+            session.report(error, id_)
     if session.output.as_json:
         for record in records:
             session.output.value(_summary(record))
-        return DONE
+        return max((failure.exit_code for failure in session.failures), default=DONE)
     cells = [(one.id, one.pipeline, one.shown_status, str(len(one.steps)), one.started, _took(one)) for one in records]
     await session.output.table(("RUN", "PIPELINE", "STATUS", "STEPS", "STARTED", "TOOK"), cells)
-    return DONE
+    return max((failure.exit_code for failure in session.failures), default=DONE)
 
 
 async def show(

@@ -14,24 +14,30 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 from anyio import to_thread
 
 from entrepot.contract import BaseArtifactStore
 from entrepot.copies import copy
-from entrepot.errors import BadResponse, ChecksumMismatch, NotFound
+from entrepot.errors import BadResponse, ChecksumMismatch, ConfigurationError, NotFound, StoreError
 from entrepot.pipelines.materializers import materializer_named, materializer_of, type_name, type_named
+
+if TYPE_CHECKING:
+    from entrepot.transfer.engine import CopyReport
 
 ROOT: Final = "artifacts"
 MANIFEST: Final = "artifact.json"
 DATA: Final = "data"
 VERSION: Final = 1
-_CHUNK_BYTES: Final = 1 << 20
+_MANIFEST_DEPTH: Final = 6  # artifacts, pipeline, step, output, run, manifest
+ABORT_S: Final = 10.0
+"""How long what a failure or a cancellation leaves to do may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +106,8 @@ async def save(
 ) -> Artifact:
     """Keep one output of a step. Requests: those of a bulk copy of its files, and 1 for the manifest.
 
-    Raises: ConfigurationError for a value that nothing keeps; errors of the copy. Then no reader sees anything.
+    Raises: ConfigurationError for a value that nothing keeps; errors of the copy. Then no reader sees anything, and
+    what was written is removed, as far as the store lets us.
     """
     path = f"{ROOT}/{pipeline}/{step}/{output}/{run}"
     how = materializer_of(value, allow_pickle=allow_pickle)
@@ -108,14 +115,18 @@ async def save(
     try:
         folder = await to_thread.run_sync(how.save, value, temporary)
         files = await to_thread.run_sync(_files_of, folder)
-        if files:
-            report = await copy(folder, (store, f"{path}/{DATA}"))
-            if report.failed:
-                raise report.failed[0].error
         artifact = Artifact(
             path, pipeline, step, output, run, type_name(value), how.NAME, files, now(), how.describe(value)
         )
-        await store.write_bytes(f"{path}/{MANIFEST}", json.dumps(artifact.to_json(), indent=1).encode())
+        try:
+            if files:
+                # Durable before the manifest is: a power cut must not leave a manifest alone.
+                _require_whole(await copy(folder, (store, f"{path}/{DATA}"), durability="batch"))
+            await store.write_bytes(f"{path}/{MANIFEST}", json.dumps(artifact.to_json(), indent=1).encode())
+        except BaseException:
+            with anyio.move_on_after(ABORT_S, shield=True), suppress(StoreError):
+                await store.rmtree(path)
+            raise
         return artifact
     finally:
         await to_thread.run_sync(shutil.rmtree, temporary, True)
@@ -128,7 +139,11 @@ def now() -> str:
 
 def _files_of(folder: Path) -> tuple[ArtifactFile, ...]:
     found = []
-    for directory, _, names in os.walk(folder):
+    for directory, below, names in os.walk(folder):
+        for name in (*below, *names):
+            path = Path(directory, name)
+            if path.is_symlink():
+                raise ConfigurationError(f"{path} is a symbolic link, which is not kept; put there what it leads to")
         for name in names:
             path = Path(directory, name)
             found.append(ArtifactFile(path.relative_to(folder).as_posix(), path.stat().st_size, _sha256(path)))
@@ -143,10 +158,13 @@ def _sha256(path: Path) -> str:
 async def fetch(store: BaseArtifactStore, artifact: Artifact, folder: Path) -> None:
     """Copy an artifact's files into a folder, and hold each against the manifest. Raises: as `Artifact.load`."""
     if artifact.files:
-        report = await copy((store, f"{artifact.path}/{DATA}"), folder)
-        if report.failed:
-            raise report.failed[0].error
+        _require_whole(await copy((store, f"{artifact.path}/{DATA}"), folder))
     await to_thread.run_sync(_require_equal, artifact, folder, store.path)
+
+
+def _require_whole(report: CopyReport) -> None:
+    if report.failed:
+        raise report.failed[0].error
 
 
 def _require_equal(artifact: Artifact, folder: Path, root: str) -> None:
@@ -184,7 +202,8 @@ async def artifact_paths(store: BaseArtifactStore, below: str = "") -> AsyncGene
         async with aclosing(store.scan(top)) as found:
             async for one in found:
                 path = one.uri.removeprefix(store.path).lstrip("/\\").replace("\\", "/")
-                if path.endswith(f"/{MANIFEST}") and f"/{DATA}/" not in path:
+                names = path.split("/")
+                if len(names) == _MANIFEST_DEPTH and names[-1] == MANIFEST:  # deeper ones are files of a value
                     yield path.removesuffix(f"/{MANIFEST}")
     except NotFound:
         return

@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Final
 
@@ -90,7 +91,9 @@ class _Model(Materializer):
     NAME, TYPES = "pydantic", ("pydantic.BaseModel",)
 
     def save(self, value: Any, folder: Path) -> Path:
-        (folder / "model.json").write_text(value.model_dump_json(), encoding="utf-8")
+        text = value.model_dump_json(by_alias=True, round_trip=True)
+        _require_same(dict(value), text, lambda text: dict(type(value).model_validate_json(text)))
+        (folder / "model.json").write_text(text, encoding="utf-8")
         return folder
 
     def load(self, folder: Path, kind: type[Any] | None) -> Any:
@@ -102,9 +105,8 @@ class _Dataclass(Materializer):
 
     def save(self, value: Any, folder: Path) -> Path:
         adapter = _adapter(type(value))
-        text = adapter.dump_json(value)
-        if adapter.validate_json(text) != value:
-            raise ConfigurationError(f"its fields do not come back from JSON as they were; {_INSTEAD}")
+        text = adapter.dump_json(value, by_alias=True, round_trip=True)
+        _require_same(value, text, adapter.validate_json)
         (folder / "fields.json").write_bytes(text)
         return folder
 
@@ -113,30 +115,50 @@ class _Dataclass(Materializer):
 
 
 def _adapter(kind: type[Any]) -> Any:
-    from pydantic import TypeAdapter
+    from pydantic import PydanticSchemaGenerationError, TypeAdapter
 
-    return TypeAdapter(kind)
+    try:
+        return TypeAdapter(kind)
+    except PydanticSchemaGenerationError as error:
+        raise ConfigurationError(f"its fields are not all JSON; {_INSTEAD}") from error
 
 
-class _Folder(Materializer):
-    """A file, or a directory with all below it; what is loaded lies in a folder of the run."""
+def _require_same(value: Any, text: str | bytes, load: Callable[[str | bytes], Any]) -> None:
+    """Secrets are masked in JSON, fields can be left out of it, and a tuple may come back as a list."""
+    try:
+        same = load(text) == value
+    except ValueError as error:
+        raise ConfigurationError(f"it cannot be loaded from its own JSON ({error}); {_INSTEAD}") from error
+    if not same:
+        raise ConfigurationError(f"its fields do not come back from JSON as they were; {_INSTEAD}")
 
-    NAME = "path"
+
+class _Directory(Materializer):
+    """With all below it; what is loaded lies in a folder of the run."""
+
+    NAME = "directory"
+
+    def save(self, value: Any, folder: Path) -> Path:
+        return Path(value)
+
+    def load(self, folder: Path, kind: type[Any] | None) -> Any:
+        return folder
+
+
+class _File(Materializer):
+    """One file, under its name."""
+
+    NAME = "file"
 
     def save(self, value: Any, folder: Path) -> Path:
         path = Path(value)
-        if path.is_dir():
-            return path
         if not path.is_file():
             raise ConfigurationError(f"nothing is at {path}; a step that gives a path has written there")
-        (folder / "file").mkdir()
-        shutil.copyfile(path, folder / "file" / path.name)
+        shutil.copyfile(path, folder / path.name)
         return folder
 
     def load(self, folder: Path, kind: type[Any] | None) -> Any:
-        single = folder / "file"
-        inside = list(folder.iterdir())
-        return next(single.iterdir()) if inside == [single] and single.is_dir() else folder
+        return next(folder.iterdir())
 
 
 class _Array(Materializer):
@@ -165,7 +187,7 @@ class _Table(Materializer):
         if type(value).__name__ == "Table":
             _parquet().write_table(value, folder / "table.parquet")
         else:
-            frame = value.to_frame("value" if value.name is None else value.name) if value.ndim == 1 else value
+            frame = value.to_frame(_UNNAMED if value.name is None else value.name) if value.ndim == 1 else value
             frame.to_parquet(folder / "table.parquet")
         return folder
 
@@ -175,10 +197,18 @@ class _Table(Materializer):
         import pandas as pd
 
         frame = pd.read_parquet(folder / "table.parquet")
-        return frame.iloc[:, 0] if kind is not None and kind.__name__ == "Series" else frame
+        if kind is None or kind.__name__ != "Series":
+            return frame
+        series = frame.iloc[:, 0]
+        return series.rename(None) if series.name == _UNNAMED else series
 
     def describe(self, value: Any) -> dict[str, Any]:
-        return {"rows": len(value), "columns": [str(one) for one in getattr(value, "columns", ())][:100]}
+        # The columns of an arrow table are their content; its names are told apart.
+        names: Any = getattr(value, "column_names", None) or getattr(value, "columns", ())
+        return {"rows": len(value), "columns": [str(one) for one in names][:100]}
+
+
+_UNNAMED: Final = "(unnamed)"
 
 
 def _parquet() -> Any:
@@ -258,7 +288,9 @@ def register_materializer(kind: type[Materializer]) -> type[Materializer]:
     return kind
 
 
-for _kind in (_Bytes, _Text, _Json, _Model, _Dataclass, _Folder, _Array, _Table, _Image, _Tensor, Pickle):
+for _kind in (
+    _Bytes, _Text, _Json, _Model, _Dataclass, _Directory, _File, _Array, _Table, _Image, _Tensor, Pickle,
+):  # fmt: skip
     register_materializer(_kind)
 
 
@@ -269,7 +301,7 @@ def materializer_of(value: Any, *, allow_pickle: bool = False) -> Materializer:
         if found is not None:
             return found
         if isinstance(value, PurePath) and base is PurePath:
-            return _BY_NAME["path"]
+            return _BY_NAME["directory" if Path(value).is_dir() else "file"]
         if base is type(value) and dataclasses.is_dataclass(value):
             return _BY_NAME["dataclass"]
     if allow_pickle:
@@ -294,10 +326,17 @@ def type_name(value: Any) -> str:
 
 
 def type_named(name: str) -> type[Any] | None:
-    """The class, if it can be had; a script's own is that of the script that runs."""
+    """The class, if it can be had; a script's own is that of the script that runs.
+
+    A manifest is whoever's could write to the store: only packages that materializers are registered for are imported
+    for its sake, any other module is to be there already.
+    """
     module_name, _, qualname = name.partition(":")
+    known = {one.partition(".")[0] for one in _BY_TYPE}
     try:
-        found: Any = sys.modules.get(module_name) or importlib.import_module(module_name)
+        found: Any = sys.modules.get(module_name)
+        if found is None and module_name.partition(".")[0] in known:
+            found = importlib.import_module(module_name)
         for part in qualname.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError):

@@ -20,10 +20,10 @@ from entrepot.blocking import SyncArtifactStore
 from entrepot.bridge import BRIDGE
 from entrepot.components import LocalOrchestrator, StackComponentType
 from entrepot.contract import BaseArtifactStore
-from entrepot.errors import ConfigurationError, NotFound, StoreError
-from entrepot.pipelines.artifacts import Artifact, now, read_artifact, save
+from entrepot.errors import BadResponse, ConfigurationError, NotFound, StoreError
+from entrepot.pipelines.artifacts import ABORT_S, Artifact, now, read_artifact, save
 from entrepot.pipelines.runs import RENEWED_EVERY_S, RunRecord, StepRecord, new_run_id, write_run
-from entrepot.pipelines.steps import BUILDING, Graph, Node, Output, require_name
+from entrepot.pipelines.steps import BUILDING, Graph, Node, Output, outputs_in, replaced, require_name
 from entrepot.registry import entries
 from entrepot.registry.stacks import active_stack
 from entrepot.stores import make_store
@@ -67,7 +67,7 @@ class Run:
         try:
             return await artifact.load(self.store, folder, allow_pickle=allow_pickle)
         finally:
-            if artifact.materializer != "path":
+            if artifact.materializer not in ("file", "directory"):
                 await to_thread.run_sync(shutil.rmtree, folder, True)
 
     def load(self, step: str, output: str | None = None, *, allow_pickle: bool = False) -> Any:
@@ -155,6 +155,7 @@ class _Running:
     artifacts: dict[str, dict[str, Artifact]] = field(default_factory=dict)
     record: RunRecord = field(init=False)
     _done: dict[str, anyio.Event] = field(default_factory=dict)
+    _writing: anyio.Lock = field(default_factory=anyio.Lock)
     _failed: tuple[str, BaseException] | None = None
 
     async def run(self) -> Run:
@@ -174,14 +175,15 @@ class _Running:
                         steps.start_soon(self._step, node, limiter, folder, steps.cancel_scope)
                 tasks.cancel_scope.cancel()
         except BaseException:
-            with anyio.CancelScope(shield=True), suppress(StoreError):
+            with anyio.move_on_after(ABORT_S, shield=True), suppress(StoreError):
                 await self._end("cancelled")
             raise
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(shutil.rmtree, folder, True)
         if self._failed is not None:
-            await self._end("failed")
+            with suppress(StoreError):  # where the store itself has failed, the step says so
+                await self._end("failed")
             name, error = self._failed
             raise StepFailed(name, self.record.id, error) from error
         await self._end("completed")
@@ -195,14 +197,14 @@ class _Running:
             async with limiter:
                 record.status, record.started = "running", now()
                 await self._carry_out(node, record, folder)
+            record.ended = now()
+            await self._write()
         except Exception as error:  # noqa: BLE001  # of the step's own code: whatever it is, it is told with the step's name
             record.status, record.error, record.ended = "failed", f"{type(error).__name__}: {error}", now()
             if self._failed is None:
                 self._failed = (node.name, error)
             scope.cancel()
             return
-        record.ended = now()
-        await self._write()
         self._done[node.name].set()
 
     async def _carry_out(self, node: Node, record: StepRecord, folder: Path) -> None:
@@ -212,9 +214,10 @@ class _Running:
         if found is not None:
             self.artifacts[node.name], record.status = found, "cached"
         else:
-            arguments = {name: await self._loaded(node, value, folder) for name, value in node.arguments.items()}
+            arguments = await self._loaded(node, folder)
             call = functools.partial(_called, step.function, step.signature, arguments)
-            result = await call() if step.is_async else await to_thread.run_sync(call)
+            # A thread of its own: how many steps run is bounded already, and the store needs the loop's threads.
+            result = await call() if step.is_async else await to_thread.run_sync(call, limiter=anyio.CapacityLimiter(1))
             self.artifacts[node.name] = await self._kept(node, result)
             record.status = "completed"
             if key is not None:
@@ -223,12 +226,16 @@ class _Running:
         record.outputs = {name: one.path for name, one in self.artifacts[node.name].items()}
 
     def _told(self, node: Node) -> dict[str, Any]:
-        """The arguments as a cache key has them."""
+        """The arguments as a cache key has them: JSON keeps no tuple, and no key that is not text."""
 
         def told(value: Any) -> Any:
             if isinstance(value, Output):
-                return {"artifact": self.artifacts[value.node.name][value.name].digest}
-            return [told(one) for one in value] if isinstance(value, (list, tuple)) else value
+                return ["artifact", self.artifacts[value.node.name][value.name].digest]
+            if isinstance(value, (list, tuple)):
+                return [type(value).__name__, [told(one) for one in value]]
+            if isinstance(value, dict):
+                return ["dict", [[told(key), told(one)] for key, one in value.items()]]
+            return value
 
         return {name: told(value) for name, value in node.arguments.items()}
 
@@ -237,17 +244,18 @@ class _Running:
         try:
             paths = json.loads(await self.store.read_bytes(f"{CACHE}/{step}/{key}.json"))
             return {name: await read_artifact(self.store, path) for name, path in paths.items()}
-        except (NotFound, ValueError, AttributeError):
+        except (NotFound, BadResponse, ValueError, AttributeError):
             return None
 
-    async def _loaded(self, node: Node, value: Any, folder: Path) -> Any:
-        if isinstance(value, Output):
-            artifact = self.artifacts[value.node.name][value.name]
-            target = Path(await to_thread.run_sync(tempfile.mkdtemp, None, f"{node.name}-", str(folder)))
-            return await artifact.load(self.store, target, allow_pickle=node.step.allow_pickle)
-        if isinstance(value, (list, tuple)) and any(isinstance(one, Output) for one in value):
-            return type(value)([await self._loaded(node, one, folder) for one in value])
-        return value
+    async def _loaded(self, node: Node, folder: Path) -> dict[str, Any]:
+        """The arguments of a call, with what other steps gave."""
+        values: dict[Output, Any] = {}
+        for output in outputs_in(node.arguments):
+            if output not in values:
+                artifact = self.artifacts[output.node.name][output.name]
+                target = Path(await to_thread.run_sync(tempfile.mkdtemp, None, f"{node.name}-", str(folder)))
+                values[output] = await artifact.load(self.store, target, allow_pickle=node.step.allow_pickle)
+        return {name: replaced(value, values) for name, value in node.arguments.items()}
 
     async def _kept(self, node: Node, result: Any) -> dict[str, Artifact]:
         names = node.step.outputs
@@ -277,8 +285,9 @@ class _Running:
         await self._write()
 
     async def _write(self) -> None:
-        self.record.updated = now()
-        await write_run(self.store, self.record)
+        async with self._writing:  # of two at once the older could be the one that stays
+            self.record.updated = now()
+            await write_run(self.store, self.record)
 
     async def _renew(self) -> None:
         while True:

@@ -36,13 +36,26 @@ class Node:
 
     def needs(self) -> set[Node]:
         """The calls whose outputs it takes."""
-        return {one.node for value in self.arguments.values() for one in _outputs_in(value)}
+        return {one.node for one in outputs_in(self.arguments)}
 
 
-def _outputs_in(value: Any) -> list[Output]:
+def outputs_in(value: Any) -> list[Output]:
+    """What steps give that stands in an argument: itself, or anywhere in lists, tuples and dictionaries."""
     if isinstance(value, Output):
         return [value]
-    return [one for one in value if isinstance(one, Output)] if isinstance(value, (list, tuple)) else []
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [output for part in parts for output in outputs_in(part)]
+
+
+def replaced(value: Any, values: Mapping[Output, Any]) -> Any:
+    """The argument, with the values of the outputs in it; one without any is itself."""
+    if isinstance(value, Output):
+        return values[value]
+    if not outputs_in(value):
+        return value
+    if isinstance(value, dict):
+        return {key: replaced(one, values) for key, one in value.items()}
+    return type(value)([replaced(one, values) for one in value])
 
 
 @dataclass(slots=True)
