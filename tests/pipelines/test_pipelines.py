@@ -413,6 +413,17 @@ def test_the_cache_tells_parameters_apart_that_json_does_not(store: LocalArtifac
         assert statuses(telling(value, store=store).record) == {"kind": "cached"}
 
 
+def test_steps_of_one_factory_do_not_share_what_they_made(store: LocalArtifactStore) -> None:
+    def adding(amount: int) -> Any:
+        @step
+        def add() -> int:
+            return amount
+
+        return add
+
+    assert [of(adding(amount))(store=store).load("add") for amount in (1, 2, 1)] == [1, 2, 1]
+
+
 # ---- what is kept ---------------------------------------------------------------------------------------
 
 

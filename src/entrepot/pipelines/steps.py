@@ -117,11 +117,15 @@ class Step:
         return hashlib.sha256(told.encode()).hexdigest()
 
     def _code(self) -> str:
+        """Its source, and the plain values of the function around it: steps of one factory differ by them."""
         try:
-            return inspect.getsource(self.function)
+            source = inspect.getsource(self.function)
         except (OSError, TypeError):
             code = self.function.__code__
-            return f"{code.co_code.hex()} {code.co_consts!r} {code.co_names!r}"
+            source = f"{code.co_code.hex()} {code.co_consts!r} {code.co_names!r}"
+        around = inspect.getclosurevars(self.function).nonlocals
+        plain = {name: value for name, value in around.items() if isinstance(value, (str, bytes, int, float))}
+        return f"{source}{plain!r}" if plain else source
 
 
 def require_name(name: str) -> None:
