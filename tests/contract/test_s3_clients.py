@@ -109,6 +109,7 @@ class TestWireOnJuicefs(_OnJuicefs):
     KIND = "wire"
 
 
+@pytest.mark.nightly
 class TestSdkOnJuicefs(_OnJuicefs):
     KIND = "sdk"
 
@@ -138,10 +139,12 @@ class _OnPlainJuicefs(_OnJuicefs):
         pytest.skip("the gateway without --keep-etag tells no etag that could be compared")
 
 
+@pytest.mark.nightly
 class TestWireOnPlainJuicefs(_OnPlainJuicefs):
     KIND = "wire"
 
 
+@pytest.mark.nightly
 class TestSdkOnPlainJuicefs(_OnPlainJuicefs):
     KIND = "sdk"
 
@@ -172,6 +175,7 @@ class TestWireOnMoto(_OnMoto):
     KIND = "wire"
 
 
+@pytest.mark.nightly
 class TestSdkOnMoto(_OnMoto):
     KIND = "sdk"
 
@@ -184,6 +188,7 @@ class TestWireOnStrict(_OnStrict):
     KIND = "wire"
 
 
+@pytest.mark.nightly
 class TestSdkOnStrict(_OnStrict):
     KIND = "sdk"
 
