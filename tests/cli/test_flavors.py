@@ -189,6 +189,7 @@ def test_a_group_alone_shows_what_there_is_in_it(run: Run, words: tuple[str, ...
         ("artif", [b"artifact-store", b"artifacts"]),
         ("stack set d", [b"default"]),
         ("stack register two -a d", [b"default"]),
+        ("stack register two -o d", [b"default"]),
         ("artifact-store describe d", [b"default"]),
         ("step-operator describe d", []),
     ],

@@ -53,6 +53,18 @@ def test_a_piped_ls_imports_neither_pydantic_nor_rich_nor_aiohttp(own_directorie
     assert not loaded & {"pydantic", "pydantic_core", "rich", "aiohttp", "aiobotocore", "botocore", "aiofiles"}
 
 
+def test_the_collector_rests_for_the_imports_of_the_program_alone(own_directories: Path) -> None:
+    told = "print(gc.isenabled(), gc.get_freeze_count() > 0)"
+    code = (
+        f"import gc, sys; from entrepot.cli import main; main(['ls', '.']); {told}; sys.argv[1:] = ['ls', '.']; "
+        f"main(); {told}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, check=True, env=environment()
+    )
+    assert done.stdout.splitlines() == ["True False", "True True"]
+
+
 def test_shell_completion_knows_the_commands() -> None:
     settings = {"_ENTREPOT_COMPLETE": "complete_bash", "COMP_WORDS": "entrepot m", "COMP_CWORD": "1"}
     code = "import sys; from entrepot.cli import main; sys.exit(main())"

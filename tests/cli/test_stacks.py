@@ -46,7 +46,7 @@ def test_the_walk_through(run: Run) -> None:
     assert "local_stores" in described.lines[-1]
     assert run("artifact-store", "register", "custom_local", "--flavor", "local").code == 0
     done = run("stack", "register", "custom_stack", "-o", "default", "-a", "custom_local", "--set")
-    assert (done.code, "active now: custom_stack" in done.stdout) == (0, True)
+    assert (done.code, "registered and activated custom_stack" in done.stdout) == (0, True)
     assert run("stack", "get").stdout.startswith("custom_stack ")
     stores = run("artifact-store", "list", "--json").values
     assert [(one["name"], one["active"]) for one in stores] == [("default", False), ("custom_local", True)]
@@ -93,7 +93,7 @@ def test_a_component_through_its_life(run: Run) -> None:
         (("artifact-store", "register", "team", "--flavor=s3", "--path=s3://bucket", "--reigon=x"), "'region'"),
         (("artifact-store", "register", "team", "--flavor=s33", "--path=s3://bucket"), "did you mean s3?"),
         (("artifact-store", "register", "team", "--flavor=s3"), "path"),
-        (("artifact-store", "register", "team", "--flavor=local", "--path=${vault:x}"), "a reference is"),
+        (("artifact-store", "register", "team", "--flavor=local", "--durability=${vault:x}"), "a reference is"),
         (("artifact-store", "register", "default", "--flavor=local"), "'default' is taken"),
         (("artifact-store", "register", "x:y", "--flavor=local"), "no name"),
         (("artifact-store", "delete", "default"), "always there"),
@@ -103,6 +103,7 @@ def test_a_component_through_its_life(run: Run) -> None:
         (("artifact-store", "remove-attribute", "default", "--path=1"), "--KEY each"),
         (("orchestrator", "register", "far", "--flavor=k8s"), "source path"),
         (("orchestrator", "register", "far", "--flavor=clusters.Graphics"), "BaseOrchestrator"),
+        (("artifact-store", "register", "team", "--flavor=local", "--path=${env:X}"), "references are for secrets"),
         (("stack", "set", "defualt"), "did you mean default?"),
         (("stack", "register", "team", "-a", "nope"), "no artifact store is called 'nope'"),
         (("stack", "register", "team", "--nope", "x"), "--nope"),
@@ -117,6 +118,75 @@ def test_what_cannot_be_done_is_refused_with_what_can(run: Run, words: tuple[str
     assert refused.code == 2
     assert told in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_complaint_does_not_tell_a_secret(run: Run) -> None:
+    for words in (("-secret=hush",), ("--secret", "two", "hush"), ("--secret", "--hush", "hush"), ("--sceret=hush",)):
+        refused = run("artifact-store", "register", "team", "--flavor=s3", "--path=s3://bucket", *words)
+        assert refused.code == 2
+        assert "hush" not in refused.stderr.replace("--hush", "")
+
+
+def test_a_store_whose_flavor_is_gone_is_shown_and_can_be_deleted(run: Run) -> None:
+    run("artifact-store", "flavor", "register", "my_store.MyStore")
+    assert run("artifact-store", "register", "old", "--flavor=mine", "--path=mine://x", "--durability=none").code == 0
+    run("artifact-store", "flavor", "delete", "mine")
+    told = {one["name"]: one for one in run("artifact-store", "list", "--json").values}
+    assert told["old"]["options"] == {"path": "mine://x", "durability": "***"}
+    assert run("artifact-store", "describe", "old").code == 0
+    assert run("artifact-store", "delete", "old", "--json").code == 0
+
+
+def test_an_active_stack_that_is_not_there_is_told_and_can_be_left(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project" / ".entrepot").mkdir(parents=True)
+    file = tmp_path / "project" / ".entrepot" / "config.toml"
+    file.write_text("[active]\nstack = 'gone'\n")
+    monkeypatch.chdir(tmp_path / "project")
+    refused = run("stack", "get")
+    assert (refused.code, f"'gone' (named by {file})" in refused.stderr) == (2, True)
+    listed = run("stack", "list")
+    assert (listed.code, "*" in listed.stdout, str(file) in listed.stderr) == (0, False, True)
+    done = run("stack", "set", "default")
+    assert (done.code, "gone stays active here" in done.stderr) == (0, True)
+    assert run("stack", "set", "default", "--project").code == 0
+    assert run("stack", "get", "--json").value["name"] == "default"
+
+
+def test_a_dry_run_of_a_change_changes_nothing(run: Run, tmp_path: Path) -> None:
+    run("artifact-store", "register", "team", "--flavor=memory", "--path=memory://team")
+    run("artifact-store", "register", "idle", "--flavor=local", "--durability=none")
+    run("artifact-store", "flavor", "register", "my_store.MyStore")
+    run("stack", "register", "team", "-a", "team")
+    run("stack", "export", "team", "team.json")
+    file = next(Path(os.environ["XDG_CONFIG_HOME"]).rglob("config.toml"))
+    before = file.read_bytes()
+    for words in (
+        "artifact-store register new --flavor=memory --path=memory://new",
+        "artifact-store update team --path=memory://other",
+        "artifact-store remove-attribute idle --durability",
+        "artifact-store rename team crew",
+        "artifact-store copy team twin",
+        "artifact-store delete idle",
+        "artifact-store flavor register my_store.MyStore",
+        "artifact-store flavor delete mine",
+        "stack register new --set",
+        "stack set team",
+        "stack set team --project",
+        "stack update team -a idle",
+        "stack rename team crew",
+        "stack copy team twin",
+        "stack import team.json --name new",
+        "stack delete team",
+    ):
+        done = run(*words.split(), "--dry-run")
+        assert (done.code, done.stdout.startswith("would have ")) == (0, True), (words, done)
+        assert run(*words.split(), "--dry-run", "--json").value["dry_run"] is True
+        assert file.read_bytes() == before, words
+    assert not Path(".entrepot").exists()
+    refused = run("artifact-store", "delete", "team", "--dry-run")
+    assert (refused.code, "in use" in refused.stderr) == (2, True)
 
 
 def test_a_local_store_does_not_go_with_what_runs_elsewhere(run: Run) -> None:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +64,71 @@ def test_two_processes_change_the_registry_200_times_and_lose_nothing(home: Home
     assert {name for name in found if name != "default"} == names
     assert all(found[name].options["path"] == f"memory://{name}/new" for name in names)
     assert stacks.active_stack().stack.name in ("aa-24", "bb-24")
+
+
+class Overtaken(Home):
+    """Another process changes the file between the look at it and the change of it."""
+
+    other: Callable[[], Any]
+
+    def change(self, purpose: str, change: Callable[..., Any]) -> Any:
+        other, type(self).other = type(self).other, lambda: None
+        other()
+        return super().change(purpose, change)
+
+
+def overtaken(home: Home, other: Callable[[], Any]) -> Home:
+    Overtaken.other = other
+    return Overtaken(home.config_file, home.data_dir)
+
+
+def test_two_changes_of_one_stack_are_both_kept(home: Home) -> None:
+    entries.register(STORE, "far", "memory", {"path": "memory://far"})
+    entries.register(ORCHESTRATOR, "slow", "local", {"concurrency": "1"})
+    stacks.register(stacks.Stack("team"))
+    slow = overtaken(home, lambda: stacks.update("team", {ORCHESTRATOR: "slow"}))
+    stacks.update("team", {STORE: "far"}, slow)
+    team = stacks.stack_named("team")
+    assert (team.orchestrator, team.artifact_store) == ("slow", "far")
+
+
+def test_a_stack_is_made_only_of_what_is_still_there(home: Home) -> None:
+    entries.register(STORE, "far", "memory", {"path": "memory://far"})
+    slow = overtaken(home, lambda: entries.delete(STORE, "far"))
+    with pytest.raises(ConfigurationError, match="no artifact store is called 'far'"):
+        stacks.register(stacks.Stack("team", artifact_store="far"), slow)
+    stacks.register(stacks.Stack("team"))
+    slow = overtaken(home, lambda: stacks.delete("team"))
+    with pytest.raises(ConfigurationError, match="no stack is called 'team'"):
+        stacks.set_active("team", slow)
+    assert stacks.active_stack().stack.name == "default"
+
+
+def test_an_import_registers_all_or_nothing(home: Home) -> None:
+    entries.register(STORE, "far", "memory", {"path": "memory://far"})
+    stacks.register(stacks.Stack("team", artifact_store="far"))
+    told = stacks.exported("team")
+    told["artifact_store"]["name"] = told["stack"]["artifact_store"] = "new"
+    with pytest.raises(ConfigurationError, match="'team' is taken"):
+        stacks.import_stack(told)
+    assert "new" not in entries.entries(STORE)
+    assert stacks.import_stack(told, name="crew").artifact_store == "new"
+    assert entries.entries(STORE)["new"].options == {"path": "memory://far"}
+
+
+def test_a_local_path_leads_to_the_same_place_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries.register(STORE, "near", "local", {"path": "artifacts"})
+    monkeypatch.chdir(tmp_path.parent)
+    assert named_store("near").make().path == str(tmp_path / "artifacts")
+
+
+@pytest.mark.parametrize("path", ["${env:PLACE}", "work/${env:PLACE}"])
+def test_a_path_is_no_reference(home: Home, path: str) -> None:
+    with pytest.raises(ConfigurationError, match="references are for secrets"):
+        entries.register(STORE, "near", "local", {"path": path})
+    Path(home.config_file).write_text(f"[artifact_stores.near]\nflavor = 'local'\npath = '{path}'\n")
+    with pytest.raises(ConfigurationError, match="references are for secrets"):
+        named_store("near").make()
 
 
 def test_comments_of_the_user_stay(home: Home) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -11,10 +11,13 @@ import typer
 from anyio import to_thread
 
 from entrepot.cli.failures import DONE, WrongUse
+from entrepot.cli.options import DryRun
 from entrepot.cli.session import Session
 from entrepot.components import HIDDEN, StackComponentType
+from entrepot.errors import ConfigurationError
 from entrepot.registry import entries as registry
 from entrepot.registry.entries import ComponentEntry, secret_keys, shown
+from entrepot.registry.home import Home
 from entrepot.registry.references import is_reference
 from entrepot.registry.stacks import active_stack
 
@@ -75,6 +78,7 @@ async def register(
     ctx: typer.Context,
     name: Name,
     flavor: Annotated[str, typer.Option("--flavor", "-f", metavar="FLAVOR", help="What kind of it this is.")],
+    dry_run: DryRun = False,
 ) -> int:
     """Configure a component, by a flavor and its keys: --KEY=VALUE each, such as --path=s3://bucket/artifacts.
 
@@ -85,13 +89,14 @@ async def register(
     --json: name, flavor, options, id.
     """
     kind, options = _type(session), _given(ctx.args)
-    entry = await to_thread.run_sync(registry.register, kind, name, flavor, options)
+    home = Home.of_this_user(rehearses=dry_run)
+    entry = await to_thread.run_sync(registry.register, kind, name, flavor, options, home)
     await to_thread.run_sync(_warn_of_secrets, session, entry, options)
-    _done(session, entry, "registered")
+    await _done(session, entry, "registered", home)
     return DONE
 
 
-async def update(session: Session, *, ctx: typer.Context, name: Name) -> int:
+async def update(session: Session, *, ctx: typer.Context, name: Name, dry_run: DryRun = False) -> int:
     """Give a component's keys other values: --KEY=VALUE each.
 
     --json: name, flavor, options, id.
@@ -99,13 +104,15 @@ async def update(session: Session, *, ctx: typer.Context, name: Name) -> int:
     options = _given(ctx.args)
     if not options:
         raise WrongUse("nothing to change; give --KEY=VALUE", name)
-    entry = await to_thread.run_sync(registry.update, _type(session), name, options)
+    home = Home.of_this_user(rehearses=dry_run)
+    change = partial(registry.update, _type(session), name, options, home=home)
+    entry = await to_thread.run_sync(change)
     await to_thread.run_sync(_warn_of_secrets, session, entry, options)
-    _done(session, entry, "updated")
+    await _done(session, entry, "updated", home)
     return DONE
 
 
-async def remove_attribute(session: Session, *, ctx: typer.Context, name: Name) -> int:
+async def remove_attribute(session: Session, *, ctx: typer.Context, name: Name, dry_run: DryRun = False) -> int:
     """Take keys away from a component: --KEY each. What it falls back to is the flavor's default.
 
     --json: name, flavor, options, id.
@@ -113,35 +120,42 @@ async def remove_attribute(session: Session, *, ctx: typer.Context, name: Name) 
     keys = [one.lstrip("-").replace("-", "_") for one in ctx.args]
     if not keys or not all(one.startswith("--") and "=" not in one for one in ctx.args):
         raise WrongUse("give the keys to remove, --KEY each", name)
-    change = partial(registry.update, _type(session), name, {}, remove=keys)
-    _done(session, await to_thread.run_sync(change), "updated")
+    home = Home.of_this_user(rehearses=dry_run)
+    change = partial(registry.update, _type(session), name, {}, remove=keys, home=home)
+    await _done(session, await to_thread.run_sync(change), "updated", home)
     return DONE
 
 
-async def rename(session: Session, name: Name, new_name: NewName) -> int:
+async def rename(session: Session, name: Name, new_name: NewName, dry_run: DryRun = False) -> int:
     """Give a component another name; stacks with it go on.
 
     --json: name, flavor, options, id.
     """
-    _done(session, await to_thread.run_sync(registry.rename, _type(session), name, new_name), "renamed")
+    home = Home.of_this_user(rehearses=dry_run)
+    entry = await to_thread.run_sync(registry.rename, _type(session), name, new_name, home)
+    await _done(session, entry, "renamed", home)
     return DONE
 
 
-async def copy(session: Session, name: Name, new_name: NewName) -> int:
+async def copy(session: Session, name: Name, new_name: NewName, dry_run: DryRun = False) -> int:
     """Configure a second component with the same keys.
 
     --json: name, flavor, options, id.
     """
-    _done(session, await to_thread.run_sync(registry.copy, _type(session), name, new_name), "copied to")
+    home = Home.of_this_user(rehearses=dry_run)
+    entry = await to_thread.run_sync(registry.copy, _type(session), name, new_name, home)
+    await _done(session, entry, "copied to", home)
     return DONE
 
 
-async def delete(session: Session, name: Name) -> int:
+async def delete(session: Session, name: Name, dry_run: DryRun = False) -> int:
     """Forget a component that no stack uses; what it keeps stays where it is.
 
     --json: name, flavor, options, id.
     """
-    _done(session, await to_thread.run_sync(registry.delete, _type(session), name), "deleted")
+    home = Home.of_this_user(rehearses=dry_run)
+    entry = await to_thread.run_sync(registry.delete, _type(session), name, home)
+    await _done(session, entry, "deleted", home)
     return DONE
 
 
@@ -187,7 +201,8 @@ def _given(words: Sequence[str]) -> dict[str, Any]:
         word = left.pop(0)
         key, separator, value = word.partition("=")
         if not key.startswith("--") or len(key) < 3:
-            raise WrongUse(f"{word!r}: give the flavor's keys as --KEY=VALUE")
+            told = f"{key!r}: " if separator else ""  # without the value: it may be a secret
+            raise WrongUse(f"{told}give the flavor's keys as --KEY=VALUE, what has spaces in quotes")
         if not separator:
             if not left or left[0].startswith("--"):
                 raise WrongUse(f"{key}: give {key}=VALUE")
@@ -213,7 +228,11 @@ def _options(entry: ComponentEntry) -> dict[str, Any]:
     """As they are shown: a secret as ***, a reference to one as it is."""
     if not any(isinstance(value, str) for value in entry.options.values()):
         return dict(entry.options)
-    hidden = {key for key in secret_keys(entry.kind()) if key in entry.options and not is_reference(entry.options[key])}
+    try:
+        secret: Collection[str] = secret_keys(entry.kind())
+    except ConfigurationError:  # a flavor that is not there does not tell which of them are secrets
+        secret = {*entry.options} - {"path"}
+    hidden = {key for key in secret if not is_reference(entry.options.get(key))}
     return {key: HIDDEN if key in hidden else value for key, value in entry.options.items()}
 
 
@@ -237,8 +256,6 @@ async def _show(session: Session, entry: ComponentEntry) -> None:
         session.output.line(f"{title + ':':<{width}}{text}")
 
 
-def _done(session: Session, entry: ComponentEntry, done: str) -> None:
-    if session.output.as_json:
-        session.output.value(_value(entry))
-    else:
-        session.output.line(f"{done} {entry.name} ({shown(entry.component_type)}, {entry.flavor})")
+async def _done(session: Session, entry: ComponentEntry, done: str, home: Home) -> None:
+    value = await to_thread.run_sync(_value, entry)
+    session.done(f"{done} {entry.name} ({shown(entry.component_type)}, {entry.flavor})", value, dry_run=home.rehearses)

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from entrepot.cli.failures import DONE, FAILED, WRONG_USE, WrongUse, item_failures
-from entrepot.cli.options import Addresses
+from entrepot.cli.options import Addresses, DryRun
 from entrepot.cli.render import counted, human_size, stat_lines, stat_value
 from entrepot.cli.session import STREAM, Place, Session, is_named
 from entrepot.errors import AlreadyExists, NotFound, StoreError
@@ -18,7 +18,6 @@ from entrepot.models import MIB
 from entrepot.rates import Rate
 
 _CHUNK_BYTES: Final = MIB
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be done.")]
 
 
 async def cat(

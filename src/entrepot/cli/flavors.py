@@ -13,8 +13,9 @@ import typer
 from anyio import to_thread
 
 from entrepot.cli.failures import DONE
+from entrepot.cli.options import DryRun
 from entrepot.cli.session import Session
-from entrepot.registry import FlavorRow, delete_flavor, flavor_named, flavor_rows, register_flavor
+from entrepot.registry import FlavorRow, Home, delete_flavor, flavor_named, flavor_rows, register_flavor
 
 if TYPE_CHECKING:
     from entrepot.contract import BaseArtifactStore
@@ -79,6 +80,7 @@ async def describe(session: Session, name: Name) -> int:
 async def register(
     session: Session,
     source: Annotated[str, typer.Argument(metavar="SOURCE", hidden=True)],
+    dry_run: DryRun = False,
 ) -> int:
     """Make a flavor of your own known, by the source path of its class.
 
@@ -91,17 +93,15 @@ async def register(
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
-    flavor = await to_thread.run_sync(register_flavor, source)
+    flavor = await to_thread.run_sync(register_flavor, source, Home.of_this_user(rehearses=dry_run))
     value = {
         "name": flavor.name,
         "schemes": [f"{one}://" for one in flavor.schemes],
         "source": flavor.source,
         "origin": flavor.origin,
     }
-    if session.output.as_json:
-        session.output.value(value)
-    else:
-        session.output.line(f"registered {flavor.name} ({flavor.source}) for {_schemes(flavor.schemes)}")
+    line = f"registered {flavor.name} ({flavor.source}) for {_schemes(flavor.schemes)}"
+    session.done(line, value, dry_run=dry_run)
     if _found_in(here, flavor.source):
         session.output.note(
             f"{session.command}: it was found in the current directory; install it, or add {here} to PYTHONPATH, "
@@ -121,16 +121,14 @@ def _found_in(directory: str, source: str) -> bool:
     return (os.path.dirname(above) if os.path.basename(file) == "__init__.py" else above) == directory
 
 
-async def delete(session: Session, name: Name) -> int:
+async def delete(session: Session, name: Name, dry_run: DryRun = False) -> int:
     """Forget a flavor that you registered; its code and the stores in it stay.
 
     --json: name, source, origin.
     """
-    flavor = await to_thread.run_sync(delete_flavor, name)
-    if session.output.as_json:
-        session.output.value({"name": flavor.name, "source": flavor.source, "origin": flavor.origin})
-    else:
-        session.output.line(f"deleted {flavor.name} ({flavor.source})")
+    flavor = await to_thread.run_sync(delete_flavor, name, Home.of_this_user(rehearses=dry_run))
+    value = {"name": flavor.name, "source": flavor.source, "origin": flavor.origin}
+    session.done(f"deleted {flavor.name} ({flavor.source})", value, dry_run=dry_run)
     return DONE
 
 

@@ -24,6 +24,7 @@ _ORDER: Final = "entrepot.order-of-options"
 
 # Arguments are told by the usage line and the command's description; a list of them would only repeat their types.
 Addresses = Annotated[list[str], typer.Argument(metavar="ADDRESS", hidden=True)]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be done.")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,13 @@ class Session:
         self.kept_jobs: list[str] = []
         """Copies that were interrupted and can be gone on with."""
 
+    def done(self, line: str, value: Mapping[str, Any], *, dry_run: bool) -> None:
+        """Tell a change of the configuration, or what a dry run would have done. line: begins with a participle."""
+        if self.output.as_json:
+            self.output.value({**value, "dry_run": True} if dry_run else value)
+        else:
+            self.output.line(f"would have {line}" if dry_run else line)
+
     async def __aenter__(self) -> Self:
         await self._stores.__aenter__()
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
@@ -11,10 +12,12 @@ import typer
 from anyio import to_thread
 
 from entrepot.cli.failures import DONE, WrongUse
+from entrepot.cli.options import DryRun
 from entrepot.cli.session import Session
 from entrepot.components import StackComponentType
 from entrepot.registry import stacks as registry
 from entrepot.registry.entries import DEFAULT, entries
+from entrepot.registry.home import Home
 from entrepot.registry.stacks import Stack
 
 
@@ -23,20 +26,47 @@ def _names(incomplete: str) -> list[str]:
     return [name for name in registry.stacks() if name.startswith(incomplete)]
 
 
-def _stores(incomplete: str) -> list[str]:
-    return [name for name in entries(StackComponentType.ARTIFACT_STORE) if name.startswith(incomplete)]
+def _of(kind: StackComponentType) -> Callable[[str], list[str]]:
+    """For the shell: the components of a kind."""
+
+    def names(incomplete: str) -> list[str]:
+        return [name for name in entries(kind) if name.startswith(incomplete)]
+
+    return names
 
 
 Name = Annotated[str, typer.Argument(metavar="NAME", hidden=True, autocompletion=_names)]
 NewName = Annotated[str, typer.Argument(metavar="NEW_NAME", hidden=True)]
 ActiveName = Annotated[str | None, typer.Argument(metavar="[NAME]", hidden=True, autocompletion=_names)]
-Orchestrator = Annotated[str | None, typer.Option("--orchestrator", "-o", metavar="NAME", help="What runs the steps.")]
+Orchestrator = Annotated[
+    str | None,
+    typer.Option(
+        "--orchestrator",
+        "-o",
+        metavar="NAME",
+        help="What runs the steps.",
+        autocompletion=_of(StackComponentType.ORCHESTRATOR),
+    ),
+]
 ArtifactStore = Annotated[
     str | None,
-    typer.Option("--artifact-store", "-a", metavar="NAME", help="Where artifacts are kept.", autocompletion=_stores),
+    typer.Option(
+        "--artifact-store",
+        "-a",
+        metavar="NAME",
+        help="Where artifacts are kept.",
+        autocompletion=_of(StackComponentType.ARTIFACT_STORE),
+    ),
 ]
 StepOperator = Annotated[
-    str | None, typer.Option("--step-operator", "-s", metavar="NAME", help="What runs single steps elsewhere.")
+    str | None,
+    typer.Option(
+        "--step-operator",
+        "-s",
+        metavar="NAME",
+        help="What runs single steps elsewhere.",
+        autocompletion=_of(StackComponentType.STEP_OPERATOR),
+    ),
 ]
 
 
@@ -45,7 +75,9 @@ async def list_stacks(session: Session) -> int:
 
     --json: per stack name, active, artifact_store, orchestrator, step_operator where there is one, id.
     """
-    found, active = await to_thread.run_sync(lambda: (registry.stacks(), registry.active_stack().stack.name))
+    found, (active, origin) = await to_thread.run_sync(lambda: (registry.stacks(), registry.active_name()))
+    if active not in found:
+        session.output.note(f"{session.command}: there is no stack {active!r}, which is to be active by {origin}")
     if session.output.as_json:
         for stack in found.values():
             session.output.value({**_value(stack), "active": stack.name == active})
@@ -95,6 +127,7 @@ async def register(
     artifact_store: ArtifactStore = None,
     step_operator: StepOperator = None,
     activate: Annotated[bool, typer.Option("--set", help="Make it the active stack.")] = False,
+    dry_run: DryRun = False,
 ) -> int:
     """Put components together, under a name. What is not given is `default`.
 
@@ -103,8 +136,9 @@ async def register(
     --json: name, artifact_store, orchestrator, step_operator where there is one, id.
     """
     stack = Stack(name, orchestrator or DEFAULT, artifact_store or DEFAULT, step_operator or "")
-    done = await to_thread.run_sync(partial(registry.register, stack, activate=activate))
-    _tell(session, done, "registered, and active now:" if activate else "registered")
+    home = Home.of_this_user(rehearses=dry_run)
+    done = await to_thread.run_sync(partial(registry.register, stack, home, activate=activate))
+    _tell(session, done, "registered and activated" if activate else "registered", home)
     return DONE
 
 
@@ -114,6 +148,7 @@ async def set_stack(
     project: Annotated[
         bool, typer.Option("--project", help="For work in this directory and below alone (.entrepot/config.toml).")
     ] = False,
+    dry_run: DryRun = False,
 ) -> int:
     """Make a stack the active one.
 
@@ -121,11 +156,12 @@ async def set_stack(
 
     --json: name, artifact_store, orchestrator, step_operator where there is one, id.
     """
-    change = partial(registry.set_active, name, project=os.getcwd() if project else None)
-    _tell(session, await to_thread.run_sync(change), "active now:")
-    active = await to_thread.run_sync(registry.active_stack)
-    if active.stack.name != name:
-        session.output.note(f"{session.command}: {active.stack.name} stays active here, by {active.origin}")
+    home = Home.of_this_user(rehearses=dry_run)
+    change = partial(registry.set_active, name, home, project=os.getcwd() if project else None)
+    _tell(session, await to_thread.run_sync(change), "activated", home)
+    active, origin = await to_thread.run_sync(registry.active_name)
+    if active != name and not dry_run:
+        session.output.note(f"{session.command}: {active} stays active here, by {origin}")
     return DONE
 
 
@@ -136,6 +172,7 @@ async def update(
     orchestrator: Orchestrator = None,
     artifact_store: ArtifactStore = None,
     step_operator: StepOperator = None,
+    dry_run: DryRun = False,
 ) -> int:
     """Give a stack other components.
 
@@ -149,34 +186,38 @@ async def update(
     components = {kind: one for kind, one in given.items() if one is not None}
     if not components:
         raise WrongUse("nothing to change; give -o, -a or -s", name)
-    _tell(session, await to_thread.run_sync(registry.update, name, components), "updated")
+    home = Home.of_this_user(rehearses=dry_run)
+    _tell(session, await to_thread.run_sync(registry.update, name, components, home), "updated", home)
     return DONE
 
 
-async def rename(session: Session, name: Name, new_name: NewName) -> int:
+async def rename(session: Session, name: Name, new_name: NewName, dry_run: DryRun = False) -> int:
     """Give a stack another name; if it is active, it stays so.
 
     --json: name, artifact_store, orchestrator, step_operator where there is one, id.
     """
-    _tell(session, await to_thread.run_sync(registry.rename, name, new_name), "renamed")
+    home = Home.of_this_user(rehearses=dry_run)
+    _tell(session, await to_thread.run_sync(registry.rename, name, new_name, home), "renamed", home)
     return DONE
 
 
-async def copy(session: Session, name: Name, new_name: NewName) -> int:
+async def copy(session: Session, name: Name, new_name: NewName, dry_run: DryRun = False) -> int:
     """Make a second stack of the same components.
 
     --json: name, artifact_store, orchestrator, step_operator where there is one, id.
     """
-    _tell(session, await to_thread.run_sync(registry.copy, name, new_name), "copied to")
+    home = Home.of_this_user(rehearses=dry_run)
+    _tell(session, await to_thread.run_sync(registry.copy, name, new_name, home), "copied to", home)
     return DONE
 
 
-async def delete(session: Session, name: Name) -> int:
+async def delete(session: Session, name: Name, dry_run: DryRun = False) -> int:
     """Forget a stack; its components stay. The active one is not deleted.
 
     --json: name, artifact_store, orchestrator, step_operator where there is one, id.
     """
-    _tell(session, await to_thread.run_sync(registry.delete, name), "deleted")
+    home = Home.of_this_user(rehearses=dry_run)
+    _tell(session, await to_thread.run_sync(registry.delete, name, home), "deleted", home)
     return DONE
 
 
@@ -208,13 +249,16 @@ async def import_stack(
     session: Session,
     file: Annotated[str, typer.Argument(metavar="FILE", hidden=True)],
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Another name for the stack.")] = None,
+    dry_run: DryRun = False,
 ) -> int:
     """Register a stack and its components from a file that `stack export` wrote.
 
     --json: name, artifact_store, orchestrator, step_operator where there is one, id.
     """
     told = await to_thread.run_sync(_read, file)
-    _tell(session, await to_thread.run_sync(partial(registry.import_stack, told, name=name)), "imported")
+    home = Home.of_this_user(rehearses=dry_run)
+    stack = await to_thread.run_sync(partial(registry.import_stack, told, home, name=name))
+    _tell(session, stack, "imported", home)
     return DONE
 
 
@@ -226,11 +270,9 @@ def _value(stack: Stack) -> dict[str, Any]:
     return {"name": stack.name, **named, "id": stack.id}
 
 
-def _tell(session: Session, stack: Stack, done: str) -> None:
-    if session.output.as_json:
-        session.output.value(_value(stack))
-    else:
-        session.output.line(f"{done} {stack.name} (store {stack.artifact_store}, orchestrator {stack.orchestrator})")
+def _tell(session: Session, stack: Stack, done: str, home: Home) -> None:
+    line = f"{done} {stack.name} (store {stack.artifact_store}, orchestrator {stack.orchestrator})"
+    session.done(line, _value(stack), dry_run=home.rehearses)
 
 
 def _write(path: str, text: str) -> None:

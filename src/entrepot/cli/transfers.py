@@ -9,9 +9,8 @@ from typing import Annotated, Final, cast
 import typer
 
 from entrepot.cli.failures import WrongUse
-from entrepot.cli.files import DryRun
 from entrepot.cli.filtering import Filtering, filters_of
-from entrepot.cli.options import chosen, parsed_bytes, parsed_count, parsed_number
+from entrepot.cli.options import DryRun, chosen, parsed_bytes, parsed_count, parsed_number
 from entrepot.cli.plans import write_plan
 from entrepot.cli.session import STREAM, Session
 from entrepot.cli.stats import StatsInterval, parsed_interval

@@ -12,6 +12,7 @@ without a table; the store `default` is made at its first use.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import uuid
 from collections.abc import Callable, Collection, Mapping
@@ -24,7 +25,7 @@ from entrepot.errors import ConfigurationError
 from entrepot.paths import scheme_of
 from entrepot.registry.catalog import flavor_named
 from entrepot.registry.home import Home, put_table
-from entrepot.registry.references import require_known, resolved
+from entrepot.registry.references import require_usable, resolved
 from entrepot.registry.stores import DEFAULT_STORE, find_store
 
 if TYPE_CHECKING:
@@ -114,10 +115,11 @@ def entry_named(type_: StackComponentType, name: str, home: Home | None = None) 
     home = home or Home.of_this_user()
     if type_ is StackComponentType.ARTIFACT_STORE and name == DEFAULT:
         find_store(DEFAULT, home)
-    return _known(type_, name, entries(type_, home))
+    return known_entry(type_, name, entries(type_, home))
 
 
-def _known(type_: StackComponentType, name: str, known: Mapping[str, ComponentEntry]) -> ComponentEntry:
+def known_entry(type_: StackComponentType, name: str, known: Mapping[str, ComponentEntry]) -> ComponentEntry:
+    """The one of that name among those. Raises ConfigurationError with the nearest name."""
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)
@@ -150,19 +152,27 @@ def register(
     taken, and for options that the flavor does not take.
     """
     home = home or Home.of_this_user()
+    entry = checked(type_, name, flavor, options, home)
+    return home.change(f"{name!r} cannot be registered here", lambda document: add(document, entry, home))
+
+
+def checked(
+    type_: StackComponentType, name: str, flavor: str, options: Mapping[str, Any], home: Home
+) -> ComponentEntry:
+    """A new component that `add` takes. Raises ConfigurationError for options that the flavor does not take."""
     require_name(name)
-    entry = ComponentEntry(type_, name, flavor, str(uuid.uuid4()), dict(options))
+    entry = ComponentEntry(type_, name, flavor, str(uuid.uuid4()), options)
     if type_ is StackComponentType.ARTIFACT_STORE and flavor == "local" and "path" not in options:
         entry = replace(entry, options={"path": home.local_store(entry.id), **options})
-    entry = _checked(entry)
+    return _checked(entry)
 
-    def add(document: TOMLDocument) -> ComponentEntry:
-        if name in entries(type_, home, document.unwrap()):
-            raise ConfigurationError(f"{name!r} is taken; choose another name, or update it")
-        put_table(document, _TABLES[type_], name, entry.table())
-        return entry
 
-    return home.change(f"{name!r} cannot be registered here", add)
+def add(document: TOMLDocument, entry: ComponentEntry, home: Home) -> ComponentEntry:
+    """Put a new component into a file that is being changed. Raises ConfigurationError for a name that is taken."""
+    if entry.name in entries(entry.component_type, home, document.unwrap()):
+        raise ConfigurationError(f"{entry.name!r} is taken; choose another name, or update it")
+    put_table(document, _TABLES[entry.component_type], entry.name, entry.table())
+    return entry
 
 
 def require_name(name: str) -> None:
@@ -172,12 +182,16 @@ def require_name(name: str) -> None:
 
 
 def _checked(entry: ComponentEntry) -> ComponentEntry:
-    """The entry, if its flavor takes its options; values that are text where a number is meant are turned into it."""
-    kind = entry.kind()
-    for value in entry.options.values():
-        require_known(value)
-    kind.configure(entry.options)
-    return replace(entry, options=MappingProxyType(dict(entry.options)))
+    """The entry, if its flavor takes its options; a path on this machine is the same in every directory."""
+    kind, options = entry.kind(), dict(entry.options)
+    for key, value in options.items():
+        require_usable(key, value)
+    kind.configure(options)
+    if entry.component_type is StackComponentType.ARTIFACT_STORE:
+        path = options.get("path")
+        if isinstance(path, str) and scheme_of(path) is None:
+            options["path"] = os.path.abspath(os.path.expanduser(path))
+    return replace(entry, options=MappingProxyType(options))
 
 
 def update(
@@ -195,7 +209,7 @@ def update(
     entry_named(type_, name, home)
 
     def change(document: TOMLDocument) -> ComponentEntry:
-        found = _known(type_, name, entries(type_, home, document.unwrap()))
+        found = known_entry(type_, name, entries(type_, home, document.unwrap()))
         if absent := sorted({*remove} - {*found.options}):
             raise ConfigurationError(f"{name!r} has no {absent[0]!r}; it has: {', '.join(found.options) or 'nothing'}")
         options = {key: value for key, value in {**found.options, **changes}.items() if key not in remove}
@@ -260,7 +274,7 @@ def _of_the_user(
     home = home or Home.of_this_user()
 
     def checked(document: TOMLDocument) -> ComponentEntry:
-        return change(document, _known(type_, name, entries(type_, home, document.unwrap())))
+        return change(document, known_entry(type_, name, entries(type_, home, document.unwrap())))
 
     return home.change(f"{name!r} cannot be {done} here", checked)
 

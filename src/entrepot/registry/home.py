@@ -26,13 +26,14 @@ _LOCK_WAIT_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where this user's configuration file and data are."""
+    """Where this user's configuration file and data are. rehearses: changes are tried, and nothing is written."""
 
     config_file: str
     data_dir: str
+    rehearses: bool = False
 
     @classmethod
-    def of_this_user(cls) -> Home:
+    def of_this_user(cls, *, rehearses: bool = False) -> Home:
         """By the environment (`ENTREPOT_CONFIG`, `ENTREPOT_DATA_DIR`), else where the platform keeps such things."""
         config, data = os.environ.get("ENTREPOT_CONFIG"), os.environ.get("ENTREPOT_DATA_DIR")
         if not config or not data:
@@ -40,7 +41,7 @@ class Home:
 
             config = config or os.path.join(platformdirs.user_config_dir("entrepot", appauthor=False), "config.toml")
             data = data or platformdirs.user_data_dir("entrepot", appauthor=False)
-        return cls(os.path.abspath(config), os.path.abspath(data))
+        return cls(os.path.abspath(config), os.path.abspath(data), rehearses)
 
     def local_store(self, identity: str) -> str:
         """The folder of a local store without a path of its own."""
@@ -66,20 +67,22 @@ class Home:
         change: is called under a lock that other processes respect. purpose: what cannot be done, for the errors.
         Raises ConfigurationError where the file cannot be written.
         """
-        import tomlkit
         from filelock import FileLock, Timeout
 
         # The file may be a link, as dotfiles often are: what it leads to is replaced, and the link stays.
         path = os.path.realpath(self.config_file)
+        if self.rehearses:
+            document, _ = _document(path)
+            result = change(document)
+            _require_equal(path, document.as_string(), document)
+            return result
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             with FileLock(f"{path}.lock", timeout=_LOCK_WAIT_S, mode=0o600):
-                text = _text(path)
-                before = _parsed(path, text)
-                document = tomlkit.parse(text if not text or text.endswith("\n") else f"{text}\n")
+                document, before = _document(path)
                 result = change(document)
                 if document.unwrap() != before:
-                    changed = tomlkit.dumps(document)
+                    changed = document.as_string()
                     _require_equal(path, changed, document)
                     _replace(path, changed)
                 return result
@@ -129,6 +132,15 @@ def _require_equal(path: str, text: str, document: TOMLDocument) -> None:
         same = False
     if not same:
         raise ConfigurationError("this form cannot be added to; write plain tables, [KIND.NAME]", uri=path)
+
+
+def _document(path: str) -> tuple[TOMLDocument, dict[str, Any]]:
+    """The file to be changed, and its values as they are before."""
+    import tomlkit
+
+    text = _text(path)
+    before = _parsed(path, text)
+    return tomlkit.parse(text if not text or text.endswith("\n") else f"{text}\n"), before
 
 
 def _text(path: str) -> str:

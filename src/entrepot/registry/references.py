@@ -21,8 +21,10 @@ def is_reference(value: object) -> bool:
     return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
 
 
-def require_known(value: object) -> None:
-    """Raise ConfigurationError for a reference of a kind that there is not."""
+def require_usable(key: str, value: object) -> None:
+    """Raise ConfigurationError for a reference of a kind that there is not, and for one in a path."""
+    if key == "path" and isinstance(value, str) and _REFERENCE.search(value):
+        raise ConfigurationError("path: references are for secrets; write the path as it is")
     found = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
     if found is not None and found["kind"] not in KINDS:
         raise ConfigurationError(f"{value}: a reference is ${{env:NAME}}, ${{file:PATH}} or ${{keyring:SERVICE/NAME}}")

@@ -24,8 +24,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from entrepot.components import StackComponentType
 from entrepot.errors import ConfigurationError
-from entrepot.registry.entries import DEFAULT, ComponentEntry, entries, entry_named, require_name, shown
+from entrepot.registry.entries import (
+    DEFAULT,
+    ComponentEntry,
+    add,
+    checked,
+    entries,
+    entry_named,
+    known_entry,
+    require_name,
+    secret_keys,
+    shown,
+)
 from entrepot.registry.home import STACK_VARIABLE, Home, put_table
+from entrepot.registry.references import is_reference
 from entrepot.registry.stores import StoreEntry, named_store
 
 if TYPE_CHECKING:
@@ -77,12 +89,13 @@ def stack_named(name: str, home: Home | None = None) -> Stack:
     return _known(name, stacks(home))
 
 
-def _known(name: str, known: Mapping[str, Stack]) -> Stack:
+def _known(name: str, known: Mapping[str, Stack], origin: str = "") -> Stack:
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise ConfigurationError(f"no stack is called {name!r}; {hint}known: {', '.join(known)}")
+    said = f" (named by {origin})" if origin else ""
+    raise ConfigurationError(f"no stack is called {name!r}{said}; {hint}known: {', '.join(known)}")
 
 
 def _stack(name: str, table: Mapping[str, Any], path: str) -> Stack:
@@ -98,15 +111,21 @@ def active_stack(home: Home | None = None) -> Active:
     """The stack that is active here. Cost: reads one or two small files. Raises ConfigurationError."""
     home = home or Home.of_this_user()
     document = home.read()
-    known = stacks(home, document)
+    name, origin = active_name(home, document)
+    return Active(_known(name, stacks(home, document), origin), origin)
+
+
+def active_name(home: Home | None = None, document: Mapping[str, Any] | None = None) -> tuple[str, str]:
+    """What the active stack is called, whether or not there is one of that name, and what says so, in words."""
+    home = home or Home.of_this_user()
     if name := os.environ.get(STACK_VARIABLE):
-        return Active(_known(name, known), f"variable {STACK_VARIABLE}")
+        return name, f"variable {STACK_VARIABLE}"
     project = _project_file()
     if project is not None and (name := _named_in(_read(project), project)):
-        return Active(_known(name, known), project)
-    if name := _named_in(document, home.config_file):
-        return Active(_known(name, known), home.config_file)
-    return Active(known[DEFAULT], "nothing else is set")
+        return name, project
+    if name := _named_in(home.read() if document is None else document, home.config_file):
+        return name, home.config_file
+    return DEFAULT, "nothing else is set"
 
 
 def active_artifact_store(home: Home | None = None) -> StoreEntry:
@@ -149,23 +168,36 @@ def register(stack: Stack, home: Home | None = None, *, activate: bool = False) 
     """A new stack. Raises ConfigurationError for a name that is taken, and for components that do not go together."""
     home = home or Home.of_this_user()
     require_name(stack.name)
-    require_together(stack, home)
+    require_together(stack, home)  # which may import what is the user's: not under the lock for the first time
+
+    def change(document: TOMLDocument) -> Stack:
+        return _add(document, stack, home, activate=activate)
+
+    return home.change(f"the stack {stack.name!r} cannot be registered here", change)
+
+
+def _add(document: TOMLDocument, stack: Stack, home: Home, *, activate: bool = False) -> Stack:
+    values = document.unwrap()
+    if stack.name in stacks(home, values):
+        raise ConfigurationError(f"{stack.name!r} is taken; choose another name, or update it")
+    require_together(stack, home, values)
     stack = replace(stack, id=str(uuid.uuid4()))
-
-    def add(document: TOMLDocument) -> Stack:
-        if stack.name in stacks(home, document.unwrap()):
-            raise ConfigurationError(f"{stack.name!r} is taken; choose another name, or update it")
-        put_table(document, "stacks", stack.name, stack.table())
-        if activate:
-            _put_active(document, stack.name)
-        return stack
-
-    return home.change(f"the stack {stack.name!r} cannot be registered here", add)
+    put_table(document, "stacks", stack.name, stack.table())
+    if activate:
+        _put_active(document, stack.name)
+    return stack
 
 
-def require_together(stack: Stack, home: Home | None = None) -> None:
-    """Raise ConfigurationError for a component that is not there, and for a store that another cannot reach."""
-    found = {type_: entry_named(type_, name, home) for type_, name in stack.components().items()}
+def require_together(stack: Stack, home: Home | None = None, document: Mapping[str, Any] | None = None) -> None:
+    """Raise ConfigurationError for a component that is not there, and for a store that another cannot reach.
+
+    document: of `Home.read`.
+    """
+    home = home or Home.of_this_user()
+    document = home.read() if document is None else document
+    found = {
+        type_: known_entry(type_, name, entries(type_, home, document)) for type_, name in stack.components().items()
+    }
     store = found.pop(StackComponentType.ARTIFACT_STORE)
     remote = [one for one in found.values() if not one.is_local]
     if store.is_local and remote:
@@ -181,9 +213,12 @@ def set_active(name: str, home: Home | None = None, *, project: str | None = Non
     home = home or Home.of_this_user()
     stack = stack_named(name, home)
     require_together(stack, home)
-    target = home if project is None else Home(os.path.join(project, PROJECT_FILE), home.data_dir)
+    target = home if project is None else replace(home, config_file=os.path.join(project, PROJECT_FILE))
 
     def change(document: TOMLDocument) -> Stack:
+        if target is home:
+            values = document.unwrap()
+            require_together(_known(name, stacks(home, values)), home, values)
         _put_active(document, name)
         return stack
 
@@ -202,11 +237,17 @@ def _put_active(document: TOMLDocument, name: str) -> None:
 def update(name: str, components: Mapping[StackComponentType, str], home: Home | None = None) -> Stack:
     """Other components for a stack. Raises ConfigurationError as `register`."""
     home = home or Home.of_this_user()
-    changed = replace(stack_named(name, home), **{type_.value: one for type_, one in components.items()})
-    require_together(changed, home)
+
+    def changed_in(document: Mapping[str, Any]) -> Stack:
+        known = _known(name, stacks(home, document))
+        changed = replace(known, **{type_.value: one for type_, one in components.items()})
+        require_together(changed, home, document)
+        return changed
+
+    changed_in(home.read())
 
     def change(document: TOMLDocument) -> Stack:
-        _known(name, stacks(home, document.unwrap()))
+        changed = changed_in(document.unwrap())
         put_table(document, "stacks", name, changed.table())
         return changed
 
@@ -273,9 +314,6 @@ def exported(name: str, home: Home | None = None) -> dict[str, Any]:
 
     Raises ConfigurationError for a secret that was given as such: it would be in the file.
     """
-    from entrepot.registry.entries import secret_keys
-    from entrepot.registry.references import is_reference
-
     stack = stack_named(name, home)
     told: dict[str, Any] = {"stack": {"name": stack.name, **stack.table()}}
     for type_, component in stack.components().items():
@@ -293,24 +331,32 @@ def exported(name: str, home: Home | None = None) -> dict[str, Any]:
 def import_stack(document: Mapping[str, Any], home: Home | None = None, *, name: str | None = None) -> Stack:
     """Register what `exported` told of. A component that is there already with the same options is used.
 
-    name: of the stack, in place of its own. Raises ConfigurationError for one that is there with others.
+    All of it or nothing is registered. name: of the stack, in place of its own. Raises ConfigurationError for a
+    component that is there with others.
     """
-    from entrepot.registry.entries import register as register_component
-
+    home = home or Home.of_this_user()
     try:
         told = dict(document["stack"])
-        wanted = {StackComponentType(key): dict(value) for key, value in document.items() if key != "stack"}
-        stack = Stack(name or told["name"], **{type_.value: one["name"] for type_, one in wanted.items()})
+        wanted = [_imported(StackComponentType(key), dict(value)) for key, value in document.items() if key != "stack"]
+        stack = Stack(str(name or told["name"]), **{one.component_type.value: one.name for one in wanted})
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigurationError("this is no stack that was exported") from error
-    for type_, one in wanted.items():
-        entry = _imported(type_, one)
-        there = entries(type_, home).get(entry.name)
-        if there is None:
-            register_component(type_, entry.name, entry.flavor, entry.options, home)
-        elif entry.name != DEFAULT and (there.flavor, dict(there.options)) != (entry.flavor, dict(entry.options)):
-            raise ConfigurationError(f"the {shown(type_)} {entry.name!r} is there, and is another one; rename it first")
-    return register(stack, home)
+    require_name(stack.name)
+    others = (one for one in wanted if one.name != DEFAULT)
+    new = [checked(one.component_type, one.name, one.flavor, one.options, home) for one in others]
+
+    def change(target: TOMLDocument) -> Stack:
+        for entry in new:
+            there = entries(entry.component_type, home, target.unwrap()).get(entry.name)
+            if there is None:
+                add(target, entry, home)
+            elif (there.flavor, dict(there.options)) != (entry.flavor, dict(entry.options)):
+                raise ConfigurationError(
+                    f"the {shown(entry.component_type)} {entry.name!r} is there, and is another one; rename it first"
+                )
+        return _add(target, stack, home)
+
+    return home.change(f"the stack {stack.name!r} cannot be imported here", change)
 
 
 def _imported(type_: StackComponentType, told: Mapping[str, Any]) -> ComponentEntry:

@@ -15,7 +15,7 @@ from entrepot.errors import ConfigurationError
 from entrepot.paths import join
 from entrepot.registry.catalog import flavor_named
 from entrepot.registry.home import Home, put_table
-from entrepot.registry.references import resolved
+from entrepot.registry.references import require_usable, resolved
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -43,6 +43,7 @@ class StoreEntry:
 
         below: a path in it to be the root. options: in place of configured ones.
         """
+        require_usable("path", self.path)
         path = join(self.path, below)
         return flavor_named(self.flavor).load()(path, **resolved({**self.options, **options}))
 
