@@ -446,6 +446,18 @@ def test_a_status_that_is_applied_comes_after_the_work(server: RecordingServer, 
     assert server.got[0].content == CONTENT
 
 
+@pytest.mark.parametrize("fault", [ErrorBody(applied=True), EmptyOk(applied=True)], ids=repr)
+def test_what_the_server_refuses_is_told_by_no_200(fault: Fault) -> None:
+    def refusing_first(request: RequestHead) -> bytes:
+        return plain(b"no", "503 Slow Down") if len(server.got) == 1 else plain()
+
+    with RecordingServer(refusing_first) as server, FaultProxy(server.address, Rule("put", fault)) as proxy:
+        refused = ask(proxy, "PUT", body=CONTENT)
+        assert (refused.status, refused.body, proxy.hits.total()) == (503, b"no", 0)
+        assert ask(proxy, "PUT", body=CONTENT).body != b"hello"
+        assert proxy.hits.total() == 1
+
+
 @pytest.mark.parametrize(
     ("service", "target", "told"),
     [

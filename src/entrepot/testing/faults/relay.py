@@ -219,6 +219,8 @@ class Relay:
                     pass
                 record.take_effect()
                 raise Cut(_IN_PLACE[how])
+            case ErrorBody() | EmptyOk() if status_of(head) >= 400:
+                await self._pass_reply(head, body, record)  # refused: nobody could find out that a 200 is not true
             case (Status() | ErrorBody() | EmptyOk()) as stub:
                 while await body.next() is not None:
                     pass

@@ -95,7 +95,10 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """Status 200, and the service's error document as the body. applied: as for `Status`."""
+    """Status 200, and the service's error document as the body.
+
+    applied: as for `Status`; a request that the server refuses is left alone, so that no 200 stands for work undone.
+    """
 
     error: str | None = None
     applied: bool = False
@@ -103,7 +106,7 @@ class ErrorBody:
 
 @dataclass(frozen=True, slots=True)
 class EmptyOk:
-    """Status 200 and no body at all. applied: as for `Status`."""
+    """Status 200 and no body at all. applied: as for `ErrorBody`."""
 
     applied: bool = False
 
