@@ -158,7 +158,7 @@ async def test_a_store_of_a_service_keeps_a_fixed_number_while_it_is_copied_to(
 @pytest.mark.holds("descriptors")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows bounds no descriptors")
 @pytest.mark.parametrize("target", ["local", "s3"])
-@pytest.mark.parametrize("concurrency", [None, 64])
+@pytest.mark.parametrize("concurrency", [pytest.param(None, marks=pytest.mark.nightly), 64])
 def test_a_thousand_files_are_copied_with_64_file_descriptors(
     target: str, concurrency: int | None, rclone_server: Server, tmp_path: Path
 ) -> None:

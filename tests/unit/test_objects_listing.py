@@ -323,6 +323,7 @@ async def test_no_pattern_finds_the_root(store: ScriptedStore) -> None:
 # ---- many -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 @pytest.mark.holds("million-keys")
 async def test_a_hundred_thousand_keys_are_scanned_in_the_memory_of_a_page(
     client: ScriptedClient, store: ScriptedStore

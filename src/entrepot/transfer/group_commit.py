@@ -71,7 +71,7 @@ class GroupCommit(Generic[F]):
         self._open, self._after, self._clock, self._group_s = open_file, after, clock, group_s
         self._changed = threading.Condition()
         self._waiting: list[_Entry[F]] = []
-        self._records = 0
+        self._records = self._writing = 0
         self._first = 0.0
         self._urgent = self._closing = False
         self._failure: StoreError | None = None
@@ -84,7 +84,7 @@ class GroupCommit(Generic[F]):
     @property
     def behind(self) -> bool:
         """Whether so much waits that callers should await something before they go on."""
-        return self._records > _MOST_BEHIND
+        return self._records + self._writing > _MOST_BEHIND
 
     def note(self, apply: Callable[[F], Any], records: int = 1) -> None:
         """Have records written, soon. Raises StoreClosed, and the error of an earlier transaction."""
@@ -149,6 +149,7 @@ class GroupCommit(Generic[F]):
             batch, closing = self._next()
             if batch:
                 self._write(file, batch)
+                self._writing = 0
             if closing:
                 break
         if file is not None:
@@ -168,7 +169,7 @@ class GroupCommit(Generic[F]):
                     break
                 self._changed.wait(left)
             batch, self._waiting = self._waiting, []
-            self._records, self._urgent = 0, False
+            self._records, self._writing, self._urgent = 0, self._records, False
             return batch, self._closing
 
     def _write(self, file: F | None, batch: list[_Entry[F]]) -> None:
